@@ -58,8 +58,8 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x, c=None):
         h = F.relu(self.conv1(x))  # (N, 32, 14, 14)
-        h = F.relu(self.conv2(h))  # (N, 64, 7, 7)
-        h = F.relu(self.fc(append(h.flatten(1), c)))  # (N, 256)
+        h = F.relu(self.conv2(h).flatten(1))  # (N, 3136), in (64, 7, 7) order
+        h = F.relu(self.fc(append(h, c)))  # (N, 256)
         return self.mu(h), self.logvar(h)
 
 
