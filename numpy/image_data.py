@@ -68,25 +68,27 @@ def _torchvision(name, split):
     from torchvision.datasets import MNIST, FashionMNIST
 
     dataset = {"mnist": MNIST, "fashion": FashionMNIST}[name]
-    root, train = data_folder(), split == "train"
-    try:
-        data = dataset(root, train=train)
-    except RuntimeError:  # torchvision's word for "not on disk"
+    raw = data_folder() / dataset.__name__ / "raw"
+    files = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    if not all((raw / file).is_file() for file in files):
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the reports
-                data = dataset(root, train=train, download=True)
+                dataset(data_folder(), download=True)
         except (RuntimeError, OSError) as error:
             raise FileNotFoundError(
                 f"{name} is not on this machine and cannot be downloaded ({_first_line(error)}): expected its files, "
-                f"as torchvision keeps them, in {root / dataset.__name__ / 'raw'} (set VAE_DATA to look elsewhere); "
-                "--data digits needs none"
+                f"as torchvision keeps them, in {raw} (set VAE_DATA to look elsewhere); --data digits needs none"
             ) from None
-    except ValueError as error:
+    try:
+        data = dataset(data_folder(), train=split == "train")
+        images, labels = data.data.numpy(), data.targets.numpy()
+        if images.shape != (len(labels), 28, 28):
+            raise ValueError(f"{len(labels)} labels, images {images.shape}")
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise ValueError(
-            f"the {name} files in {root / dataset.__name__ / 'raw'} are damaged ({_first_line(error)}): delete them, "
-            "they are downloaded again"
+            f"the {name} files in {raw} are damaged ({_first_line(error)}): delete them, they are downloaded again"
         ) from None
-    return data.data.numpy(), data.targets.numpy()
+    return images, labels
 
 
 def _first_line(error):

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 
-def report_noise(seed, num_images, latent_dim, dtype=np.float32):
+def report_noise(noise_seed, num_images, latent_dim, dtype=np.float32):
     """The noise eps (num_images, latent_dim) behind a report: the same numbers at every level and in every dtype."""
-    return np.random.default_rng(seed).standard_normal((num_images, latent_dim)).astype(dtype)
+    return np.random.default_rng(noise_seed).standard_normal((num_images, latent_dim)).astype(dtype)
 
 
-def report(data, seed, reconstruction_nll, kl_divergence, mu, logvar, z, logits):
+def report(data, noise_seed, reconstruction_nll, kl_divergence, mu, logvar, z, logits):
     """The text every level prints: the two terms of the ELBO in nats per image, and where they came from.
 
     reconstruction_nll, kl_divergence: (N,) nats. mu, logvar, z: (N, Z). logits: (N, 1, 28, 28). All np.ndarray.
@@ -27,7 +27,7 @@ def report(data, seed, reconstruction_nll, kl_divergence, mu, logvar, z, logits)
     reconstruction = reconstruction_nll.mean(dtype=np.float64)
     kl = kl_divergence.mean(dtype=np.float64)
     lines = [
-        f"{data}, test set: {len(mu)} images, grey (not binarised), noise seed {seed}",
+        f"{data}, test set: {len(mu)} images, grey (not binarised), noise seed {noise_seed}",
         "mean over the images, in nats per image",
         f"  -ELBO           {reconstruction + kl:10.3f}",
         f"  reconstruction  {reconstruction:10.3f}",
@@ -116,4 +116,18 @@ def positive_int(text):
     """An argparse type: an integer of at least 1."""
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text}")
+    return value
+
+
+def positive_float(text):
+    """An argparse type: a finite number above 0."""
+    if not 0 < (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def seed(text):
+    """An argparse type: a seed that NumPy's and PyTorch's generators both take."""
+    if not 0 <= (value := int(text)) < 2**63:
+        raise argparse.ArgumentTypeError(f"expected a seed from 0 to 2^63 - 1, got {text}")
     return value

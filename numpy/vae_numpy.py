@@ -111,7 +111,7 @@ def init_params(seed, latent_dim=20, dtype=np.float32):
     fan_in is counted as PyTorch does, weight.shape[1] * k * k, for the transposed convolutions too. One seed gives
     levels 1 and 2 the same numbers. Raises ValueError unless latent_dim is an integer of at least 1.
     """
-    if latent_dim < 1 or latent_dim != int(latent_dim):
+    if not isinstance(latent_dim, int | np.integer) or latent_dim < 1:
         raise ValueError(f"latent_dim must be an integer of at least 1, got {latent_dim}")
     rng = np.random.default_rng(seed)
     params = {}
@@ -173,11 +173,16 @@ def decode(params, z):
 
 
 def kl_divergence(mu, logvar):
-    """KL(q(z|x) || N(0, I)) in closed form: (N,) nats, summed over the Z latents (Kingma & Welling, appendix B)."""
+    """KL(q(z|x) || N(0, I)) in closed form: (N,) nats, summed over the Z latents (Kingma & Welling, appendix B).
+
+    Raises ValueError for shapes that differ and where mu or logvar is so large that the KL overflows.
+    """
     check_latents(mu=mu, logvar=logvar)
     # KL = 1/2 sum_d (mu_d^2 + sigma_d^2 - 1 - log sigma_d^2)
-    with np.errstate(over="ignore"):  # a variance beyond the dtype's range is infinitely far from the prior
-        return 0.5 * np.sum(mu**2 + np.exp(logvar) - 1 - logvar, axis=1)
+    with np.errstate(over="ignore"):
+        kl = 0.5 * np.sum(mu**2 + np.exp(logvar) - 1 - logvar, axis=1)
+    check_finite("the KL divergence", kl)
+    return kl
 
 
 def reconstruction_nll(logits, x):
@@ -237,7 +242,7 @@ def check_images(x):
 def check_latents(latent_dim=None, **latents):
     shapes = {name: array.shape for name, array in latents.items()}
     shape = next(iter(shapes.values()))
-    if len(set(shapes.values())) > 1 or len(shape) != 2 or latent_dim not in (None, shape[1]):
+    if len(set(shapes.values())) > 1 or len(shape) != 2 or shape[0] == 0 or latent_dim not in (None, shape[1]):
         expected = f"(N, {latent_dim or 'Z'})"
         raise ValueError(f"expected shape {expected}, got {', '.join(f'{k} {v}' for k, v in shapes.items())}")
     for name, array in latents.items():
@@ -273,11 +278,14 @@ def load_weights(path):
         raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
     try:
         params = load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
-    expected = init_params(0, len(params.get("encoder.mu.bias", [0])) or 1)
+    latent_dim = params["encoder.mu.bias"].size if "encoder.mu.bias" in params else 1
+    expected = init_params(0, max(latent_dim, 1))
     if wrong := sorted(expected.keys() ^ params.keys()):
         raise ValueError(f"{path} does not hold the convolutional VAE: {wrong[0]} is missing or unknown")
+    if (dtypes := {array.dtype.name for array in params.values()}) not in ({"float32"}, {"float64"}):
+        raise ValueError(f"{path} must hold float32 or float64 numbers throughout, got {', '.join(sorted(dtypes))}")
     for name, array in expected.items():
         if params[name].shape != array.shape:
             raise ValueError(f"{path}: {name} has shape {params[name].shape}, expected {array.shape}")
@@ -290,7 +298,7 @@ def load_weights(path):
 
 def main(argv=None):
     from image_data import DATASETS, load_images
-    from level_script import new_run_folder, one_line_errors, report, report_noise, save_image_grid
+    from level_script import new_run_folder, one_line_errors, report, report_noise, save_image_grid, seed
 
     parser = argparse.ArgumentParser(
         description="Level 1: run a VAE forward in NumPy and report its ELBO on the test images. Nothing is trained. "
@@ -300,7 +308,7 @@ def main(argv=None):
     parser.add_argument(
         "--weights", metavar="FILE", help="a model.safetensors of any level; without it, random parameters"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of noise and random parameters (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of noise and random parameters (default: 0)")
     parser.add_argument(
         "--data", choices=DATASETS, default="digits", help="the images (default: digits, which need no download)"
     )

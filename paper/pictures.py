@@ -90,6 +90,7 @@ def draw_all(folder, model, images, seed, rows=()):
     """
     conditional = model.num_classes > 0
     x, labels = images.batch(slice(None))
+    x = x.to(next(iter(model.state_dict().values())).dtype)
     labels_or_none = labels if conditional else None
     mu, logvar = model.encode(x, labels_or_none)
 

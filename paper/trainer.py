@@ -49,6 +49,8 @@ class TrainingConfig:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"--lr must be a positive number, got {self.lr}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"--seed must lie in 0 .. 2^63 - 1, got {self.seed}")
 
 
 def pick_device(name):
@@ -103,24 +105,27 @@ def train(model, train_images, test_images, config):
     rows = []
     model.train()
     model.validate = False  # uint8 / 255 is in range, and looking at the values would make a GPU wait in every step
-    progress = tqdm(range(1, config.epochs + 1), desc="training", unit="epoch")
-    for epoch in progress:
-        start = time.perf_counter()
-        sums = {}  # of each term over the epoch, kept on the device: reading one would make the device wait
-        permutation = torch.randperm(len(train_images), generator=order).to(device)
-        for index in permutation.split(config.batch_size):
-            x, c = train_images.batch(index)
-            eps = torch.randn(len(x), model.latent_dim, generator=noise, device=device)
-            terms = model.terms(x, eps, c if model.num_classes else None)
-            optimizer.zero_grad()
-            terms["loss"].mean().backward()
-            optimizer.step()
-            add_to(sums, terms)
-        row = {"epoch": epoch, "seconds": 0.0} | means("train", sums, len(train_images))
-        row["seconds"] = round(time.perf_counter() - start, 3)  # after the sums are read, when the device is done
-        rows.append(row | means("test", evaluate(model, test_images, config.seed), len(test_images)))
-        progress.set_postfix_str(", ".join(f"{k} {v:.1f}" for k, v in rows[-1].items() if k.startswith("test")))
-    model.validate = True
+    try:
+        progress = tqdm(range(1, config.epochs + 1), desc="training", unit="epoch")
+        for epoch in progress:
+            start = time.perf_counter()
+            sums = {}  # of each term over the epoch, kept on the device: reading one would make the device wait
+            permutation = torch.randperm(len(train_images), generator=order).to(device)
+            for index in permutation.split(config.batch_size):
+                x, c = train_images.batch(index)
+                eps = torch.randn(len(x), model.latent_dim, generator=noise, device=device)
+                terms = model.terms(x, eps, c if model.num_classes else None)
+                optimizer.zero_grad()
+                terms["loss"].mean().backward()
+                optimizer.step()
+                add_to(sums, terms)
+            row = {"epoch": epoch, "seconds": 0.0} | means("train", sums, len(train_images))
+            row["seconds"] = round(time.perf_counter() - start, 3)  # now that the sums are read, the device is done
+            rows.append(row | means("test", evaluate(model, test_images, config.seed), len(test_images)))
+            progress.set_postfix_str(", ".join(f"{k} {v:.1f}" for k, v in rows[-1].items() if k.startswith("test")))
+    finally:
+        model.validate = True
+        model.eval()
     return rows
 
 

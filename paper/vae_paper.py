@@ -139,7 +139,7 @@ class VAE(nn.Module):
     def __init__(self, latent_dim=20, beta=1.0, architecture="conv", hidden_dims=(400, 400), image_shape=(1, 28, 28)):
         super().__init__()
         image_shape, hidden_dims = tuple(image_shape), tuple(hidden_dims)
-        require(latent_dim >= 1, f"latent_dim must be at least 1, got {latent_dim}")
+        require_positive_ints(latent_dim=latent_dim)
         require(0 <= beta < math.inf, f"beta must be a finite number of at least 0, got {beta}")
         require(architecture in ("conv", "mlp"), f"architecture must be conv or mlp, got {architecture!r}")
         require(len(image_shape) == 3 and min(image_shape) >= 1, f"image_shape must be (C, H, W), got {image_shape}")
@@ -151,7 +151,8 @@ class VAE(nn.Module):
             self.encoder = ConvEncoder(image_shape, latent_dim, self.num_classes)
             self.decoder = ConvDecoder(image_shape, latent_dim, self.num_classes)
         else:
-            require(hidden_dims and min(hidden_dims) >= 1, f"hidden_dims must be positive sizes, got {hidden_dims}")
+            require(hidden_dims, "hidden_dims must name at least one hidden layer, got none")
+            require_positive_ints(**{f"hidden_dims[{i}]": size for i, size in enumerate(hidden_dims)})
             self.encoder = MLPEncoder(image_shape, latent_dim, self.num_classes, hidden_dims)
             self.decoder = MLPDecoder(image_shape, latent_dim, self.num_classes, hidden_dims)
 
@@ -175,7 +176,9 @@ class VAE(nn.Module):
     def kl_divergence(self, mu, logvar):
         """KL(q(z|x) || N(0, I)): (N,) nats, summed over the latents (Kingma 2013, appendix B)."""
         self.check_latents(mu=mu, logvar=logvar)
-        return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1)
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1)
+        self.check_finite("the KL divergence", kl)
+        return kl
 
     def reconstruction_nll(self, logits, x):
         """-log p(x|z): (N,) nats, summed over the pixels (Kingma 2013, equation 11), stable for any logit."""
@@ -228,7 +231,7 @@ class VAE(nn.Module):
                 c.min() >= 0 and c.max() < self.num_classes,
                 f"labels c must lie in 0..{self.num_classes - 1}, got {c.min()} to {c.max()}",
             )
-        return torch.eye(self.num_classes, dtype=batch.dtype, device=batch.device)[c]
+        return torch.eye(self.num_classes, dtype=batch.dtype, device=batch.device)[c.long()]
 
     def check_images(self, x):
         if not self.validate:
@@ -323,7 +326,7 @@ class ConditionalVAE(VAE):
     """
 
     def __init__(self, num_classes=10, **options):
-        require(num_classes >= 1, f"num_classes must be at least 1, got {num_classes}")
+        require_positive_ints(num_classes=num_classes)
         self.num_classes = num_classes
         super().__init__(**options)
 
@@ -336,6 +339,11 @@ def require(condition, message):
         raise ValueError(message)
 
 
+def require_positive_ints(**values):
+    for name, value in values.items():
+        require(isinstance(value, int) and value >= 1, f"{name} must be an integer of at least 1, got {value}")
+
+
 def read_weights(path):
     """The tensors of a .safetensors file by name. Raises FileNotFoundError, or ValueError for a damaged file."""
     from safetensors import SafetensorError
@@ -345,9 +353,14 @@ def read_weights(path):
         raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
     try:
         weights = load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
-    require(len({tensor.dtype for tensor in weights.values()}) == 1, f"{path} mixes dtypes, or is empty")
+    dtypes = {tensor.dtype for tensor in weights.values()}
+    require(weights, f"{path} is empty: it holds no weights")
+    require(
+        len(dtypes) == 1 and next(iter(dtypes)).is_floating_point,
+        f"{path} must hold floats of one dtype throughout, got {', '.join(sorted(map(str, dtypes)))}",
+    )
     return weights
 
 
@@ -356,7 +369,9 @@ def load_model(path):
     if Path(path).is_file() and Path(path).with_name("config.json").is_file():
         model = VAE.load(Path(path).parent)
     else:
-        model = VAE(latent_dim=len(read_weights(path).get("encoder.mu.bias", [0])) or 1)
+        weights = read_weights(path)
+        latent_dim = weights["encoder.mu.bias"].numel() if "encoder.mu.bias" in weights else 1
+        model = VAE(latent_dim=max(latent_dim, 1))
     model.load_weights(path)
     return model
 
@@ -417,7 +432,6 @@ def main(argv=None):
         rows = train(model, train_images, test_images, config)
         save_run(folder, model, config, rows, script.name)
 
-    model.eval()
     dtype = next(model.parameters()).dtype
     x, labels = test_images.batch(slice(None))
     x, c = x.to(dtype), labels if model.num_classes else None

@@ -57,7 +57,7 @@ def init_params(seed, latent_dim=20, dtype=torch.float32):
     from NumPy's generator: one seed gives levels 1 and 2 the same. Raises ValueError unless latent_dim is an integer of
     at least 1.
     """
-    if latent_dim < 1 or latent_dim != int(latent_dim):
+    if not isinstance(latent_dim, int | np.integer) or latent_dim < 1:
         raise ValueError(f"latent_dim must be an integer of at least 1, got {latent_dim}")
     rng = np.random.default_rng(seed)
     params = {}
@@ -112,10 +112,15 @@ def decode(params, z):
 
 
 def kl_divergence(mu, logvar):
-    """KL(q(z|x) || N(0, I)) in closed form: (N,) nats, summed over the Z latents (Kingma & Welling, appendix B)."""
+    """KL(q(z|x) || N(0, I)) in closed form: (N,) nats, summed over the Z latents (Kingma & Welling, appendix B).
+
+    Raises ValueError for shapes that differ and where mu or logvar is so large that the KL overflows.
+    """
     check_latents(mu=mu, logvar=logvar)
     # KL = 1/2 sum_d (mu_d^2 + sigma_d^2 - 1 - log sigma_d^2)
-    return 0.5 * torch.sum(mu**2 + torch.exp(logvar) - 1 - logvar, dim=1)
+    kl = 0.5 * torch.sum(mu**2 + torch.exp(logvar) - 1 - logvar, dim=1)
+    check_finite("the KL divergence", kl)
+    return kl
 
 
 def reconstruction_nll(logits, x):
@@ -177,7 +182,7 @@ def check_images(x):
 def check_latents(latent_dim=None, **latents):
     shapes = {name: tuple(tensor.shape) for name, tensor in latents.items()}
     shape = next(iter(shapes.values()))
-    if len(set(shapes.values())) > 1 or len(shape) != 2 or latent_dim not in (None, shape[1]):
+    if len(set(shapes.values())) > 1 or len(shape) != 2 or shape[0] == 0 or latent_dim not in (None, shape[1]):
         got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"expected shape (N, {latent_dim or 'Z'}), got {got}")
     for name, tensor in latents.items():
@@ -213,11 +218,17 @@ def load_weights(path):
         raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
     try:
         params = load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
-    expected = init_params(0, len(params.get("encoder.mu.bias", [0])) or 1)
+    latent_dim = params["encoder.mu.bias"].numel() if "encoder.mu.bias" in params else 1
+    expected = init_params(0, max(latent_dim, 1))
     if wrong := sorted(expected.keys() ^ params.keys()):
         raise ValueError(f"{path} does not hold the convolutional VAE: {wrong[0]} is missing or unknown")
+    if (
+        len(dtypes := {str(tensor.dtype) for tensor in params.values()}) > 1
+        or not params["encoder.mu.bias"].is_floating_point()
+    ):
+        raise ValueError(f"{path} must hold floats of one dtype throughout, got {', '.join(sorted(dtypes))}")
     for name, tensor in expected.items():
         if params[name].shape != tensor.shape:
             raise ValueError(f"{path}: {name} has shape {tuple(params[name].shape)}, expected {tuple(tensor.shape)}")
@@ -279,11 +290,13 @@ def main(argv=None):
     from level_script import (
         new_run_folder,
         one_line_errors,
+        positive_float,
         positive_int,
         report,
         report_noise,
         save_image_grid,
         save_loss_curves,
+        seed,
     )
 
     parser = argparse.ArgumentParser(
@@ -296,9 +309,9 @@ def main(argv=None):
     )
     parser.add_argument("--epochs", type=positive_int, default=60, help="passes over the training images (default: 60)")
     parser.add_argument("--batch-size", type=positive_int, default=128, help="images per step (default: 128)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="Adam's step size (default: 0.001)")
+    parser.add_argument("--lr", type=positive_float, default=1e-3, help="Adam's step size (default: 0.001)")
     parser.add_argument("--latent-dim", type=positive_int, help="size of z (default: 20, or that of --weights)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of parameters, data order and noise (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of parameters, data order and noise (default: 0)")
     parser.add_argument(
         "--out", metavar="DIR", help="the run's new folder (default: the next free runs/vae_lowlevel-NNN)"
     )

@@ -20,7 +20,7 @@ def shrink(line):
     if re.match(r"make|python3|git", line) or re.search(r"-m (pip|pytest)|--data mnist", line):
         return ""
     trains = re.search(r"vae_(lowlevel|paper)\.py", line) and "--weights" not in line
-    line = re.sub(r"^(\S+ \S+\.py[^#]*)", r"\1 --epochs 1", line) if trains else line
+    line = re.sub(r"^([^#>]*[^#> ])", r"\1 --epochs 1", line) if trains else line
     return line.replace(".venv/bin/python", sys.executable)
 
 

@@ -1,0 +1,367 @@
+"""The pictures: what is decoded, by a stand-in model whose images spell its codes, and where on paper it ends up."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.special import ndtri
+from sklearn.decomposition import PCA
+
+import level_script
+import pictures
+from level_script import report_noise, save_image_grid, save_loss_curves
+from pictures import draw_all, loss_curves, manifold_codes, save_latent_space, save_manifold, save_samples
+from trainer import ResidentImages
+from vae_paper import VAE, ConditionalVAE
+
+# --- A stand-in model ------------------------------------------------------------------------------------------------
+
+
+class Spelling:
+    """Decodes a code into an image (1, 2, Z): the first row spells z, the second the class that was asked for."""
+
+    def __init__(self, mu, logvar, num_classes=0):
+        self.mu, self.logvar = mu, logvar
+        self.latent_dim, self.num_classes = mu.shape[1], num_classes
+
+    def state_dict(self):
+        return {"mu": self.mu}
+
+    def encode(self, x, c):
+        assert (c is not None) == (self.num_classes > 0)
+        return self.mu, self.logvar
+
+    def sample(self, z, c):
+        assert (c is not None) == (self.num_classes > 0)
+        c = torch.full((len(z),), -1) if c is None else c
+        return torch.stack([z, c[:, None].expand_as(z)], dim=1)[:, None]
+
+
+def codes(images):
+    return images[..., 0, 0, :]
+
+
+def classes(images):
+    return images[..., 0, 1, 0]
+
+
+def draw(monkeypatch, tmp_path, latent_dim=4, num_classes=0, count=30, rows=()):
+    """Draw everything for a stand-in model. Returns it, the labels and what each picture was given, by file name."""
+    rng = np.random.default_rng(1)
+    mu, logvar = (torch.from_numpy(rng.standard_normal((count, latent_dim))).float() for _ in range(2))
+    logvar *= torch.linspace(0.1, 2, latent_dim)  # so that the latents differ in their KL
+    model = Spelling(mu, logvar, num_classes)
+    labels = torch.from_numpy(rng.permutation(np.arange(count) % 10))  # in no order that a wrong index could fit
+    drawn = {}
+    for name in [name for name in vars(pictures) if name.startswith("save_") and name != "save_image_grid"]:
+        monkeypatch.setattr(pictures, name, lambda path, *args, **options: drawn.update({path.name: (args, options)}))
+    draw_all(tmp_path, model, ResidentImages(torch.zeros(count, 1, 2, latent_dim), labels), 3, rows)
+    return model, labels, drawn
+
+
+# --- What is decoded -------------------------------------------------------------------------------------------------
+
+ALWAYS = {"reconstructions.png", "samples.png", "latent_space.png", "interpolation.png", "traversal.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ({}, set()),
+        ({"num_classes": 10}, set()),
+        ({"latent_dim": 1}, set()),
+        ({"latent_dim": 2}, {"manifold.png"}),
+        ({"rows": [{"train_loss": 1.0, "test_loss": 2.0}]}, {"loss_curves.png"}),
+    ],
+)
+def test_draw_all_draws_each_picture_that_makes_sense(monkeypatch, tmp_path, options, more):
+    _, _, drawn = draw(monkeypatch, tmp_path, **options)
+    assert drawn.keys() == ALWAYS | more
+
+
+@pytest.mark.parametrize("num_classes", [0, 10])
+def test_reconstructions_decode_each_images_own_mean(monkeypatch, tmp_path, num_classes):
+    model, labels, drawn = draw(monkeypatch, tmp_path, num_classes=num_classes)
+    x, decoded = drawn["reconstructions.png"][0]
+    assert x.shape == decoded.shape == (10, 1, 2, 4)
+    np.testing.assert_array_equal(codes(decoded), model.mu[:10])
+    np.testing.assert_array_equal(classes(decoded), labels[:10] if num_classes else np.full(10, -1))
+
+
+def test_reconstructions_begin_with_the_first_test_images(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(pictures, "save_image_grid", lambda path, rows, *rest: given.append((path.name, rows)))
+    images = torch.arange(12, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 28, 28)
+    draw_all(tmp_path, VAE(latent_dim=3), ResidentImages(images, torch.arange(12) % 3), seed=0)
+    rows = dict(given)["reconstructions.png"]
+    assert rows.shape == (2, 10, 1, 28, 28)
+    np.testing.assert_array_equal(rows[0], images[:10].numpy() / np.float32(255))
+
+
+def test_samples_decode_draws_from_the_prior(monkeypatch, tmp_path):
+    _, _, drawn = draw(monkeypatch, tmp_path)
+    (images,), options = drawn["samples.png"]
+    assert images.shape[:2] == (8, 10)
+    assert not options.get("per_class")
+    np.testing.assert_array_equal(codes(images).reshape(80, 4), report_noise(3 + 1, 80, 4))
+
+
+@pytest.mark.parametrize("num_classes", [10, 3])
+def test_conditional_samples_have_one_class_per_row_and_one_z_per_column(monkeypatch, tmp_path, num_classes):
+    _, _, drawn = draw(monkeypatch, tmp_path, num_classes=num_classes)
+    (images,), options = drawn["samples.png"]
+    assert options["per_class"]
+    assert images.shape[:2] == (num_classes, 10)
+    np.testing.assert_array_equal(classes(images), np.arange(num_classes)[:, None].repeat(10, axis=1))
+    for row in codes(images):
+        np.testing.assert_array_equal(row, report_noise(3 + 1, 10, 4))
+
+
+def test_rows_of_conditional_samples_are_named_after_their_class(figure, tmp_path):
+    images = np.random.default_rng(0).random((3, 2, 1, 4, 4))
+    save_samples(tmp_path / "a.png", images, per_class=True)
+    assert row_names(figure()) == ["class 0", "class 1", "class 2"]
+    save_samples(tmp_path / "b.png", images)
+    assert row_names(figure()) == []
+
+
+@pytest.mark.parametrize("num_classes", [0, 10])
+def test_interpolation_runs_straight_from_mean_to_mean(monkeypatch, tmp_path, num_classes):
+    model, labels, drawn = draw(monkeypatch, tmp_path, num_classes=num_classes)
+    (images, condition), _ = drawn["interpolation.png"]
+    first = [labels.tolist().index(label) for label in range(10)]
+    start, end = model.mu[first].numpy(), model.mu[[*first[1:], first[0]]].numpy()
+    assert images.shape[:2] == (10, 10)
+    line = codes(images)
+    np.testing.assert_array_equal(line[:, 0], start)
+    np.testing.assert_array_equal(line[:, -1], end)
+    steps = np.diff(line, axis=1)
+    np.testing.assert_allclose(steps, ((end - start) / 9)[:, None].repeat(9, axis=1), atol=1e-6)
+    kept = np.arange(10) if num_classes else np.full(10, -1)
+    np.testing.assert_array_equal(classes(images), kept[:, None].repeat(10, axis=1))
+    assert bool(condition) == (num_classes > 0)
+
+
+def test_interpolation_takes_the_classes_that_are_there(monkeypatch, tmp_path):
+    _, labels, drawn = draw(monkeypatch, tmp_path, count=6)
+    assert len(drawn["interpolation.png"][0][0]) == len(labels.unique()) == 6
+
+
+@pytest.mark.parametrize("num_classes", [0, 10])
+@pytest.mark.parametrize("latent_dim", [1, 4, 13])
+def test_traversal_moves_one_latent_per_row_most_kl_first(monkeypatch, tmp_path, latent_dim, num_classes):
+    model, labels, drawn = draw(monkeypatch, tmp_path, latent_dim=latent_dim, num_classes=num_classes)
+    (images, values, names), _ = drawn["traversal.png"]
+    # Independent of pictures.py: torch.distributions, averaged over the test images.
+    q = torch.distributions.Normal(model.mu, torch.exp(model.logvar / 2))
+    kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).mean(dim=0).numpy()
+    order = np.argsort(-kl)[:10]
+    assert images.shape[:2] == (min(latent_dim, 10), 11)
+    np.testing.assert_allclose(values, np.linspace(-3, 3, 11), atol=1e-6)
+    for row, latent, name in zip(codes(images), order, names, strict=True):
+        expected = model.mu[0].numpy()[None].repeat(11, axis=0)
+        expected[:, latent] = values
+        np.testing.assert_array_equal(row, expected)
+        assert name == f"z[{latent}], KL {kl[latent]:.1f}"
+    assert (classes(images) == (labels[0].item() if num_classes else -1)).all()
+
+
+@pytest.mark.parametrize("num_classes", [0, 10])
+def test_manifold_decodes_the_plane(monkeypatch, tmp_path, num_classes):
+    _, labels, drawn = draw(monkeypatch, tmp_path, latent_dim=2, num_classes=num_classes)
+    (images, condition), _ = drawn["manifold.png"]
+    np.testing.assert_array_equal(codes(images), manifold_codes(20))
+    assert (classes(images) == (labels[0].item() if num_classes else -1)).all()
+    assert condition == (f" of class {labels[0]}" if num_classes else "")
+
+
+@pytest.mark.parametrize("side", [1, 2, 20, 21])
+def test_manifold_codes_grow_right_and_upwards(side):
+    codes = manifold_codes(side).numpy()
+    quantiles = ndtri((np.arange(side) + 0.5) / side)
+    assert codes.shape == (side, side, 2)
+    for i in range(side):
+        np.testing.assert_allclose(codes[i, :, 0], quantiles, atol=1e-6)
+        np.testing.assert_allclose(codes[::-1, i, 1], quantiles, atol=1e-6)  # row 0 is the top of the picture
+    assert (np.diff(codes[0, :, 0]) > 0).all()
+    np.testing.assert_allclose(codes[-1, 0], ndtri([0.5 / side] * 2), atol=1e-6)
+    np.testing.assert_allclose(codes, -codes[::-1, ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cls", "dtype"),
+    [
+        (VAE, torch.float32),
+        (ConditionalVAE, torch.float32),
+        (VAE, torch.float64),
+    ],
+)
+def test_real_models_are_drawn_without_a_complaint_or_a_random_number(tmp_path, cls, dtype):
+    model = cls(latent_dim=2).to(dtype)
+    images = torch.randint(0, 256, (12, 1, 28, 28), dtype=torch.uint8)
+    before = torch.get_rng_state()
+    draw_all(tmp_path, model, ResidentImages(images, torch.arange(12) % 10), 0, [{"train_loss": 3.0, "test_loss": 4.0}])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {path.name for path in tmp_path.iterdir()} == ALWAYS | {"manifold.png", "loss_curves.png"}
+
+
+# --- Where it ends up on the paper -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def figure(monkeypatch):
+    """A function that gives the figure written last, so that a test can ask for its axes."""
+    written = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (written.append(self), save(self, *args, **kw)))
+    return lambda: written[-1]
+
+
+def row_names(figure):
+    return [label.get_text() for label in figure.axes[0].get_yticklabels() if label.get_text()]
+
+
+def centre(picture, grey):
+    """Where a grey value lies in a picture, as (x, y); the median, because letters leave strays of any grey."""
+    y, x = np.nonzero(np.abs(picture.astype(int) - grey) <= 1)
+    assert len(x) > 50, f"no area of grey {grey}"
+    return np.median(x), np.median(y)
+
+
+def quartered(greys):
+    """One image per grey value: top left that grey, then 4 more to the right, 8 and 12 more in the lower half."""
+    images = np.repeat(np.repeat(greys[..., None, None] + np.array([[0, 4], [8, 12]]), 14, axis=-2), 14, axis=-1)
+    return images[..., None, :, :] / 255
+
+
+def read_grey(path):
+    return np.asarray(Image.open(path).convert("L"))
+
+
+def write_grid(path, images):
+    save_image_grid(path, images, "title", [f"row {i}" for i in range(len(images))])
+
+
+@pytest.mark.parametrize(("write", "shape"), [(write_grid, (2, 5)), (write_grid, (3, 1)), (save_manifold, (3, 3))])
+def test_each_image_is_in_its_row_and_column_and_upright(tmp_path, write, shape):
+    greys = 20 + 20 * np.arange(np.prod(shape)).reshape(shape)
+    write(tmp_path / "grid.png", quartered(greys))
+    picture = read_grey(tmp_path / "grid.png")
+    where = np.array([[[centre(picture, grey + more) for more in (0, 4, 8, 12)] for grey in row] for row in greys])
+    x, y = where[..., 0], where[..., 1]  # (R, C, 4), in pixels, y downwards
+    middle_x, middle_y = x.mean(axis=-1), y.mean(axis=-1)
+    assert (np.diff(middle_x, axis=1) > 20).all()
+    assert (np.diff(middle_y, axis=0) > 20).all()
+    assert np.ptp(middle_x, axis=0).max() < 3
+    assert np.ptp(middle_y, axis=1).max() < 3
+    for left, right in ((0, 1), (2, 3)):
+        assert (x[..., right] > x[..., left] + 8).all()
+    for top, bottom in ((0, 2), (1, 3)):
+        assert (y[..., bottom] > y[..., top] + 8).all()
+
+
+def test_black_is_0_and_white_is_1_even_in_a_dim_image(tmp_path):
+    save_image_grid(tmp_path / "dim.png", np.full((1, 3, 1, 28, 28), 0.2), "title")
+    assert (np.abs(read_grey(tmp_path / "dim.png") - 51.0) <= 1).sum() > 3000
+
+
+def test_row_names_stand_beside_their_rows(figure, tmp_path):
+    save_image_grid(tmp_path / "grid.png", quartered(20 + 20 * np.arange(8).reshape(4, 2)), "title", list("abcd"))
+    assert row_names(figure()) == list("abcd")
+    axes = figure().axes[0]
+    picture = read_grey(tmp_path / "grid.png")
+    height = len(picture)
+    for row, tick in enumerate(axes.get_yticks()):
+        _, from_below = axes.transData.transform((0, tick))
+        top, bottom = (centre(picture, 20 + 40 * row + more)[1] for more in (0, 8))
+        # The figure may be measured at another resolution than the file was written at.
+        scale = height / figure().bbox.height
+        assert top < height - scale * from_below < bottom
+
+
+def test_the_manifolds_axes_tell_the_codes(figure, tmp_path):
+    side = 20
+    save_manifold(tmp_path / "manifold.png", np.zeros((side, side, 1, 4, 4)))
+    axes = figure().axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("z[0]", "z[1]")
+    assert axes.get_xlim() == axes.get_ylim() == (0, 1)  # upwards is more
+    codes = manifold_codes(side).numpy()
+    for ticks, names, values in (
+        (axes.get_xticks(), axes.get_xticklabels(), codes[0, :, 0]),
+        (axes.get_yticks(), axes.get_yticklabels(), codes[::-1, 0, 1]),
+    ):
+        positions = (ticks * side - 0.5).round().astype(int)
+        np.testing.assert_allclose((positions + 0.5) / side, ticks)
+        assert [name.get_text() for name in names] == [f"{values[position]:.1f}" for position in positions]
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 5])
+def test_latent_space_shows_the_means_by_class(figure, tmp_path, latent_dim):
+    rng = np.random.default_rng(0)
+    mu = rng.standard_normal((60, latent_dim)) @ rng.standard_normal((latent_dim, latent_dim)) + 3
+    labels = rng.integers(0, 4, 60)
+    save_latent_space(tmp_path / "space.png", mu, labels)
+    axes = figure().axes[0]
+    points = {scatter.get_label(): scatter.get_offsets() for scatter in axes.collections}
+    assert points.keys() == {"0", "1", "2", "3"}
+    assert len({tuple(scatter.get_facecolor()[0]) for scatter in axes.collections}) == 4
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list("0123")
+    if latent_dim == 1:
+        expected = np.column_stack([mu, np.zeros(60)])
+    elif latent_dim == 2:
+        expected = mu
+    else:
+        expected = PCA(2).fit_transform(mu)
+    for label in range(4):
+        shown, ours = points[str(label)], expected[labels == label]
+        if latent_dim > 2:  # the sign of a principal component is free, but one for all classes
+            signs = np.sign((points["0"] * expected[labels == 0]).sum(axis=0))
+            ours = ours * signs
+        np.testing.assert_allclose(shown, ours, atol=1e-6)
+
+
+@pytest.mark.parametrize(("latent_dim", "names"), [(1, ("z[0]", "")), (2, ("z[0]", "z[1]"))])
+def test_latent_space_names_the_latents(figure, tmp_path, latent_dim, names):
+    save_latent_space(tmp_path / "space.png", np.eye(3, latent_dim), np.arange(3))
+    axes = figure().axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == names
+
+
+def test_latent_space_tells_the_variance_that_two_components_explain(figure, tmp_path):
+    mu = np.random.default_rng(0).standard_normal((60, 5)) * [1, 4, 2, 3, 1] + 5
+    save_latent_space(tmp_path / "space.png", mu, np.zeros(60, int))
+    axes = figure().axes[0]
+    shares = PCA().fit(mu).explained_variance_ratio_
+    for i, name in enumerate((axes.get_xlabel(), axes.get_ylabel())):
+        assert name == f"principal component {i + 1} ({shares[i]:.0%} of the variance)"
+
+
+def test_loss_curves_keeps_train_and_test_apart():
+    rows = [
+        {"epoch": 1, "seconds": 0.1, "train_loss": 9, "train_kl": 1, "test_loss": 8, "test_kl": 2},
+        {"epoch": 2, "seconds": 0.1, "train_loss": 7, "train_kl": 3, "test_loss": 6, "test_kl": 4},
+    ]
+    curves = loss_curves(rows)
+    assert list(curves) == ["loss", "kl"]
+    np.testing.assert_array_equal(curves["loss"], [[9, 8], [7, 6]])
+    np.testing.assert_array_equal(curves["kl"], [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 60])
+def test_loss_curves_are_drawn_over_the_epochs(figure, tmp_path, epochs):
+    terms = {name: np.random.default_rng(0).random((epochs, 2)) for name in ("-ELBO", "reconstruction", "KL")}
+    save_loss_curves(tmp_path / "curves.png", terms)
+    assert [axes.get_title() for axes in figure().axes] == list(terms)
+    for axes, values in zip(figure().axes, terms.values(), strict=True):
+        for line, name, expected in zip(axes.get_lines(), ("train", "test"), values.T, strict=True):
+            assert line.get_label() == name
+            np.testing.assert_array_equal(line.get_xdata(), np.arange(1, epochs + 1))
+            np.testing.assert_array_equal(line.get_ydata(), expected)
+            assert epochs > 1 or line.get_marker() not in (None, "None", "")  # a line of one point shows nothing
+        assert "nats" in axes.get_ylabel()
+
+
+def test_the_grid_is_level_scripts_own():
+    """Levels 1 and 2 draw with the same function: what is tested here is what they write."""
+    assert pictures.save_image_grid is level_script.save_image_grid
