@@ -38,7 +38,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainer import TrainingConfig, load_resident, pick_device, save_run, train, write_beside
+from trainer import (
+    Interrupted,
+    TrainingConfig,
+    load_resident,
+    parse_config,
+    pick_device,
+    prepare_resume,
+    train,
+    write_beside,
+)
 
 # --- The networks ----------------------------------------------------------------------------------------------------
 # c is None, or the one-hot class (N, num_classes), which every network appends to the vector it starts from.
@@ -410,14 +419,12 @@ def build_model(config):
 
 
 def main(argv=None):
-    import tyro
-
     from level_script import new_run_folder, one_line_errors, report, report_noise
     from pictures import draw_all
 
     script = Path(__file__)
     with one_line_errors(script.name):
-        config = tyro.cli(VaeConfig, args=argv, prog=script.name)
+        config, state = parse_config(VaeConfig, argv, script.name)
         device = pick_device(config.device)
         model = (load_model(config.weights) if config.weights else build_model(config)).to(device)
         require(
@@ -425,12 +432,22 @@ def main(argv=None):
         )
         test_images = load_resident(config.data, "test", device)
         train_images = None if config.weights else load_resident(config.data, "train", device)
-        folder = new_run_folder(config.out, script.stem) if config.out or not config.weights else None
+        folder = config.resume
+        if folder is None and (config.out or not config.weights):
+            folder = new_run_folder(config.out, script.stem)
 
     rows = []
     if train_images:
-        rows = train(model, train_images, test_images, config)
-        save_run(folder, model, config, rows, script.name)
+        if state is not None:
+            prepare_resume(state)
+        try:
+            rows = train(model, train_images, test_images, config, folder, state, script.name)
+        except Interrupted as stopped:
+            print(f"{script.name}: {stopped}; go on with: python {sys.argv[0]} --resume {folder}", file=sys.stderr)
+            raise SystemExit(130) from None
+        except (FloatingPointError, OSError) as error:  # a loss that diverged, a disk that is full
+            print(f"{script.name}: error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
 
     dtype = next(model.parameters()).dtype
     x, labels = test_images.batch(slice(None))

@@ -264,6 +264,17 @@ def test_a_seed_gives_the_same_bits_and_another_seed_others(trained, tmp_path, n
 
 
 @pytest.mark.parametrize("script", ["vae_lowlevel", "vae_paper"])
+def test_the_seed_is_that_of_the_initial_parameters_too(tmp_path, no_pictures, script):
+    run(script, "--epochs", 1, "--lr", 1e-12, "--seed", 3, "--latent-dim", 2, "--out", "run", cwd=tmp_path)
+    if script == "vae_lowlevel":
+        start = vae_lowlevel.init_params(3, 2)
+    else:
+        start = vae_paper.build_model(vae_paper.VaeConfig(seed=3, latent_dim=2)).state_dict()
+    for key, array in load_file(tmp_path / "run" / "model.safetensors").items():
+        np.testing.assert_allclose(array, start[key].detach(), atol=1e-8, err_msg=key)
+
+
+@pytest.mark.parametrize("script", ["vae_lowlevel", "vae_paper"])
 def test_each_run_takes_the_next_free_folder(tmp_path, no_pictures, script):
     (tmp_path / "runs" / f"{script}-002").mkdir(parents=True)
     (tmp_path / "runs" / f"{script}-003").touch()
