@@ -103,7 +103,8 @@ def new_run_folder(out, script):
 def one_line_errors(script):
     """Around whatever can be the user's mistake: one line on stderr and exit status 2 instead of a traceback.
 
-    Only for the first part of a script, where it reads its input. What fails later is our bug and keeps its traceback.
+    For the first part of a script, where it reads its input, and for training, which a bad setting can make diverge.
+    What fails elsewhere is our bug and keeps its traceback.
     """
     try:
         yield

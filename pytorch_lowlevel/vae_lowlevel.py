@@ -333,7 +333,8 @@ def main(argv=None):
     latent_dim, dtype = len(params["encoder.mu.bias"]), params["encoder.mu.bias"].dtype
     if not args.weights:
         images, test_images = torch.from_numpy(images), torch.from_numpy(test_images)
-        history = train(params, images, test_images, args.epochs, args.batch_size, args.lr, args.seed)
+        with one_line_errors("vae_lowlevel.py"):  # a learning rate that is too large ends in NaN
+            history = train(params, images, test_images, args.epochs, args.batch_size, args.lr, args.seed)
         save_weights(folder / "model.safetensors", params)
         config = {"model": {"class": "VAE", "latent_dim": latent_dim}, "training": vars(args)}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

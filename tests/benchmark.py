@@ -7,7 +7,8 @@ the ratio of each running alone, in blocks, stands beside the interleaved one.
 The training part wants MNIST (VAE_DATA says where) and is left out, with a line that says so, without it.
 """
 
-import os
+import contextlib
+import io
 import platform
 import statistics
 import sys
@@ -25,7 +26,6 @@ from image_data import data_folder, load_uint8_images
 from trainer import ResidentImages, TrainingConfig, train
 from vae_paper import VAE
 
-os.environ["TQDM_DISABLE"] = "1"  # the bar would run through the tables
 LATENT_DIM = 20
 # Two operations per multiply-add: conv1, conv2, fc and their mirror images, the heads, fc1.
 MFLOP_FORWARD = 2e-6 * (2 * (196 * 9 * 32 + 49 * 288 * 64 + 3136 * 256) + 3 * 256 * LATENT_DIM)
@@ -38,13 +38,14 @@ def seconds(function):
 
 
 def interleaved(repeats, **functions):
-    """Median seconds of each function, run in turn."""
+    """Median seconds of each function, run in turn. Progress bars are not shown: they would run through the tables."""
     times = {name: [] for name in functions}
-    for function in functions.values():
-        function()
-    for _ in range(repeats):
-        for name, function in functions.items():
-            times[name].append(seconds(function))
+    with contextlib.redirect_stderr(io.StringIO()):
+        for function in functions.values():
+            function()
+        for _ in range(repeats):
+            for name, function in functions.items():
+                times[name].append(seconds(function))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

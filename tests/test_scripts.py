@@ -94,7 +94,7 @@ def assert_same_report(a, b):
 
 LEVEL_2_FILES = {"model.safetensors", "config.json", "loss_curves.png", "reconstructions.png", "samples.png"}
 LEVEL_3_FILES = LEVEL_2_FILES | {
-    "metrics.csv", "summary.json", "latent_space.png", "interpolation.png", "traversal.png"
+    "resume.pt", "metrics.csv", "summary.json", "latent_space.png", "interpolation.png", "traversal.png"
 }  # fmt: skip
 RUNS = {  # name: script, flags, files, configuration of the model
     "level 2": ("vae_lowlevel", [], LEVEL_2_FILES, {}),
@@ -424,7 +424,7 @@ FLAGS = {
     },
     "vae_paper": {
         "-h", "--weights", "--seed", "--data", "--out", "--epochs", "--batch-size", "--lr", "--latent-dim",
-        "--device", "--beta", "--conditional", "--architecture", "--hidden-dims",
+        "--device", "--beta", "--conditional", "--architecture", "--hidden-dims", "--resume", "--save-seconds",
     },
 }  # fmt: skip
 
