@@ -82,9 +82,9 @@ def _torchvision(name, split):
     try:
         data = dataset(data_folder(), train=split == "train")
         images, labels = data.data.numpy(), data.targets.numpy()
-        if images.shape != (len(labels), 28, 28):
-            raise ValueError(f"{len(labels)} labels, images {images.shape}")
-    except (RuntimeError, ValueError, AssertionError) as error:
+        if images.shape != (len(labels), 28, 28) or not labels.max() < 10:
+            raise ValueError(f"{len(labels)} labels up to {labels.max()}, images {images.shape}")
+    except (RuntimeError, ValueError, AssertionError, TypeError, KeyError) as error:
         raise ValueError(
             f"the {name} files in {raw} are damaged ({_first_line(error)}): delete them, they are downloaded again"
         ) from None

@@ -410,10 +410,13 @@ class VaeConfig(TrainingConfig):
     """Report on this model.safetensors instead of training."""
 
 
+MODEL_OPTIONS = ("beta", "conditional", "architecture", "hidden_dims")
+
+
 def build_model(config):
     options = {name: getattr(config, name) for name in ("beta", "architecture", "hidden_dims")}
-    with torch.random.fork_rng():  # the seed is the run's own and leaves the caller's random state alone
-        torch.manual_seed(config.seed)
+    with torch.random.fork_rng(devices=[]):  # the seed is the run's own and leaves the caller's random state alone
+        torch.default_generator.manual_seed(config.seed)
         cls = ConditionalVAE if config.conditional else VAE
         return cls(latent_dim=20 if config.latent_dim is None else config.latent_dim, **options)
 
@@ -425,6 +428,11 @@ def main(argv=None):
     script = Path(__file__)
     with one_line_errors(script.name):
         config, state = parse_config(VaeConfig, argv, script.name)
+        for name in MODEL_OPTIONS if config.weights else ():
+            require(
+                getattr(config, name) == getattr(VaeConfig, name),
+                f"--weights names a model: leave out --{name.replace('_', '-')}",
+            )
         device = pick_device(config.device)
         model = (load_model(config.weights) if config.weights else build_model(config)).to(device)
         require(

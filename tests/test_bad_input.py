@@ -217,6 +217,13 @@ def test_levels_1_and_2_refuse_level_3s_other_models(refused, tmp_path, script, 
     assert expected in refused(script, "--weights", tmp_path / "run" / "model.safetensors")
 
 
+@pytest.mark.parametrize(
+    "flags", [["--conditional"], ["--architecture", "mlp"], ["--beta", 4], ["--beta", -4], ["--hidden-dims", 0]]
+)
+def test_weights_that_are_told_to_be_another_model(refused, weights, flags):
+    assert f"leave out {flags[0]}" in refused("vae_paper", "--weights", weights, *flags)
+
+
 @pytest.mark.parametrize("script", TRAINING)
 def test_a_latent_dim_that_is_not_the_weights_own(refused, weights, script):
     message = refused(script, "--weights", weights, "--latent-dim", 3)

@@ -209,6 +209,8 @@ def test_absent_files_without_a_network_say_where_they_should_be(tmp_path, monke
         pytest.param(lambda raw: raw[:1000], id="inside the pixels"),
         pytest.param(lambda raw: raw[:2], id="two bytes"),
         pytest.param(lambda raw: b"<html>not found</html>", id="a web page"),
+        pytest.param(lambda raw: raw[:2] + b"\x09" + raw[3:], id="another type"),
+        pytest.param(lambda raw: raw[:2] + b"\x0a" + raw[3:], id="an unknown type"),
         pytest.param(
             lambda raw: raw[:4] + struct.pack(">3I", 4, 28, 28) + raw[16 : 16 + 4 * 784],
             id="fewer images than labels",
@@ -223,6 +225,13 @@ def test_damaged_files_are_called_damaged(written, tmp_path, damage):
     path = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"mnist files in .*MNIST/raw are damaged .*: delete them"):
+        load_images("mnist", "test")
+
+
+def test_labels_that_name_no_class_are_called_damaged(written, tmp_path):
+    path = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + bytes([77]))
+    with pytest.raises(ValueError, match="labels up to 77"):
         load_images("mnist", "test")
 
 
