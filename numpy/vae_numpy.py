@@ -278,7 +278,7 @@ def load_weights(path):
         raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
     try:
         params = load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
     latent_dim = params["encoder.mu.bias"].size if "encoder.mu.bias" in params else 1
     expected = init_params(0, max(latent_dim, 1))
