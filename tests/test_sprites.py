@@ -72,6 +72,14 @@ def test_orientation_turns_the_shape(shape):
     assert np.array_equal(np.rot90(start, -1), quarter)
 
 
+@pytest.mark.parametrize("shape", range(3))
+def test_a_sprite_fits_its_stamp_at_every_orientation(shape):
+    """Further from the centre than a quarter of the image, a stamp would cut it."""
+    y, x = np.mgrid[:64, :64] + 0.5 - 32
+    radius = max(np.hypot(x, y)[draw(shape=shape, orientation=i)].max() for i in range(40))
+    assert 14 < radius < 16
+
+
 def test_all_sprites_differ_where_their_factors_do():
     """For one shape without symmetry every combination of the other factors is its own picture."""
     index = index_of([[2, 5, j, x, 7] for j in range(40) for x in range(0, 32, 8)])
