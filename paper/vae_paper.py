@@ -67,6 +67,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x, c=None):
         h = F.relu(self.conv1(x))  # (N, 32, 14, 14)
+        # Flattened before the ReLU, not after: then neither ReLU's input nor its gradient mixes two memory layouts.
         h = F.relu(self.conv2(h).flatten(1))  # (N, 3136), in (64, 7, 7) order
         h = F.relu(self.fc(append(h, c)))  # (N, 256)
         return self.mu(h), self.logvar(h)
@@ -293,17 +294,22 @@ class VAE(nn.Module):
 
         Raises FileNotFoundError or ValueError, before anything is built, if a file is missing, damaged or another's.
         """
+        model = cls.from_config(folder)
+        model.load_weights(Path(folder) / "model.safetensors")
+        return model
+
+    @classmethod
+    def from_config(cls, folder):
+        """The model that a folder's config.json describes, with new random weights. Raises as `load` does."""
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"no config.json in {folder}: expected a folder that a training script wrote")
         classes = {known.__name__: known for known in (cls, *cls.__subclasses__())}
         try:
             config = dict(json.loads(path.read_text())["model"])
-            model = classes[config.pop("class")](**config)
+            return classes[config.pop("class")](**config)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} does not describe a {' or '.join(classes)}: {error!r}") from None
-        model.load_weights(Path(folder) / "model.safetensors")
-        return model
 
     def save_weights(self, path):
         """Write the parameters as one .safetensors file that every level reads; an older one stays until then."""
@@ -376,7 +382,7 @@ def read_weights(path):
 def load_model(path):
     """The model behind a .safetensors file: as config.json beside it says, or else the default convolutional VAE."""
     if Path(path).is_file() and Path(path).with_name("config.json").is_file():
-        model = VAE.load(Path(path).parent)
+        model = VAE.from_config(Path(path).parent)
     else:
         weights = read_weights(path)
         latent_dim = weights["encoder.mu.bias"].numel() if "encoder.mu.bias" in weights else 1

@@ -319,3 +319,14 @@ def test_loaded_weights_do_not_follow_the_file(level, tmp_path):
     loaded = read(level, path)
     write(level, path, random_params(1, LATENT_DIM))
     assert_same(loaded, random_params(0, LATENT_DIM))
+
+
+def test_load_model_reads_the_file_it_was_given(tmp_path):
+    """Weights of another name beside a config.json are that model's, whether or not model.safetensors is there too."""
+    model = vae_paper.ConditionalVAE(num_classes=4, latent_dim=LATENT_DIM)
+    model.save(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "best.safetensors")
+    loaded = vae_paper.load_model(tmp_path / "best.safetensors")
+    assert loaded.config() == model.config()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
