@@ -7,6 +7,7 @@ draws, the folder a run owns and the single line a user reads after a mistake.
 import argparse
 import contextlib
 import itertools
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,19 +20,18 @@ def report_noise(noise_seed, num_images, latent_dim, dtype=np.float32):
     return np.random.default_rng(noise_seed).standard_normal((num_images, latent_dim)).astype(dtype)
 
 
-def report(data, noise_seed, reconstruction_nll, kl_divergence, mu, logvar, z, logits):
+def report(
+    data, noise_seed, reconstruction_nll, kl_divergence, mu, logvar, z, logits, binarisation="grey (not binarised)"
+):
     """The text every level prints: the two terms of the ELBO in nats per image, and where they came from.
 
     reconstruction_nll, kl_divergence: (N,) nats. mu, logvar, z: (N, Z). logits: (N, 1, 28, 28). All np.ndarray.
     """
     reconstruction = reconstruction_nll.mean(dtype=np.float64)
     kl = kl_divergence.mean(dtype=np.float64)
+    header = f"{data}, test set: {len(mu)} images, {binarisation}, noise seed {noise_seed}"
     lines = [
-        f"{data}, test set: {len(mu)} images, grey (not binarised), noise seed {noise_seed}",
-        "mean over the images, in nats per image",
-        f"  -ELBO           {reconstruction + kl:10.3f}",
-        f"  reconstruction  {reconstruction:10.3f}",
-        f"  KL              {kl:10.3f}",
+        report_terms(header, {"-ELBO": reconstruction + kl, "reconstruction": reconstruction, "KL": kl}),
         "the first values",
         f"  mu[0, :5]            {_row(mu[0, :5])}",
         f"  logvar[0, :5]        {_row(logvar[0, :5])}",
@@ -39,6 +39,13 @@ def report(data, noise_seed, reconstruction_nll, kl_divergence, mu, logvar, z, l
         f"  logits[0, 0, 0, :5]  {_row(logits[0, 0, 0, :5])}",
     ]
     return "\n".join(lines)
+
+
+def report_terms(header, means):
+    """A header and the mean of each term, {name: number}, as lines of text."""
+    width = max(14, *map(len, means))
+    lines = [f"  {name:<{width}}{mean:12.3f}" for name, mean in means.items()]
+    return "\n".join([header, "mean over the images, in nats per image", *lines])
 
 
 def _row(values):
@@ -109,7 +116,8 @@ def one_line_errors(script):
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        print(f"{script}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # under torchrun all processes make the same mistake: said once
+            print(f"{script}: error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -1,8 +1,14 @@
 """The pictures of a trained model: what it reconstructs, what it dreams up, and how its latent space is laid out.
 
 Each function draws one picture from plain arrays and writes it as a PNG; `draw_all` asks a model for those arrays.
-Images are (..., 1, H, W) in [0, 1].
+Images are (..., 1, H, W) in [0, 1]. As a script it puts finished runs onto one rate-distortion curve:
+
+    python paper/pictures.py --runs runs/beta-1 runs/beta-4 runs/beta-10 --out curve.png
 """
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,13 +22,13 @@ def save_reconstructions(path, x, reconstructions):
     save_image_grid(path, np.stack([x, reconstructions]), "Test images and their reconstructions", ["x", "decoded"])
 
 
-def save_samples(path, images, per_class=False):
+def save_samples(path, images, per_class=False, source="z drawn from the prior N(0, I)"):
     """Decoded draws from the prior. images: (R, C, 1, H, W); per_class: row i is class i, a column shares one z."""
     if per_class:
         title = "Samples: each row one class, each column one z from the prior"
         save_image_grid(path, images, title, [f"class {i}" for i in range(len(images))])
     else:
-        save_image_grid(path, images, "Samples: z drawn from the prior N(0, I), decoded")
+        save_image_grid(path, images, f"Samples: {source}, decoded")
 
 
 def save_latent_space(path, mu, labels):
@@ -71,9 +77,31 @@ def save_manifold(path, images, condition=""):
     figure.savefig(path, dpi=120)
 
 
-def save_interpolation(path, images, condition=""):
-    """Straight lines in latent space. images: (R, C, 1, H, W), from the first column's code to the last one's."""
-    save_image_grid(path, images, f"From one test image's mean to another's, on a straight line{condition}")
+def lerp(start, end, t):
+    """The straight line (1 - t) start + t end. start, end: (..., Z), t broadcasts against them."""
+    return (1 - t) * start + t * end
+
+
+def slerp(start, end, t):
+    """From start to end with constant angular speed, the norm going from one's to the other's in a straight line.
+
+    Draws from N(0, I) in Z dimensions have norms near sqrt(Z); halfway along a straight line between two of them the
+    norm is smaller by sqrt(2), where the prior has hardly any mass. On this arc it is not. start, end: (..., Z); t
+    broadcasts against (..., 1). Codes that point (almost) the same or the opposite way have no arc: between them it is
+    `lerp`.
+    """
+    norms = [code.norm(dim=-1, keepdim=True) for code in (start, end)]
+    a, b = (code / norm.clamp(min=torch.finfo(code.dtype).tiny) for code, norm in zip((start, end), norms, strict=True))
+    cosine = (a * b).sum(dim=-1, keepdim=True).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    sine = torch.sin(angle)
+    arc = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / sine * lerp(*norms, t)
+    return torch.where(sine > 1e-4, arc, lerp(start, end, t))
+
+
+def save_interpolation(path, images, condition="", row_labels=None):
+    """Ways through latent space. images: (R, C, 1, H, W), from the first column's code to the last one's."""
+    save_image_grid(path, images, f"From one test image's mean to another's{condition}", row_labels)
 
 
 def save_traversal(path, images, values, names):
@@ -82,14 +110,55 @@ def save_traversal(path, images, values, names):
     save_image_grid(path, images, title, names)
 
 
+def save_codebook_use(path, counts):
+    """How often each codebook entry is chosen, the most used first. counts: (K,)."""
+    share = np.sort(counts / counts.sum())[::-1]
+    perplexity = np.exp(-np.sum(share[share > 0] * np.log(share[share > 0])))
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.add_subplot(
+        title=f"Codebook use: {np.sum(counts > 0)} of {len(counts)} entries, perplexity {perplexity:.1f}",
+        xlabel="entry, the most used first",
+        ylabel="share of all places (%)",
+    )
+    axes.bar(np.arange(1, len(share) + 1), 100 * share, width=1.0)
+    axes.axhline(100 / len(share), color="C1", label="all alike")
+    axes.set_xlim(0, len(share) + 1)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def save_rate_distortion(path, rate, distortion, names):
+    """Models as points: rate (KL, nats) against distortion (reconstruction, nats), both per test image. Each (R,)."""
+    figure = Figure(figsize=(6.5, 5), layout="constrained")
+    axes = figure.add_subplot(
+        title="Rate and distortion per test image",
+        xlabel="rate: KL (nats)",
+        ylabel="distortion: -log p(x|z) (nats)",
+    )
+    order = np.argsort(rate)
+    axes.plot(np.asarray(rate)[order], np.asarray(distortion)[order], color="0.8", zorder=0)
+    for x, y, name in zip(rate, distortion, names, strict=True):
+        axes.plot(x, y, "o")
+        axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points")
+    axes.margins(0.15)
+    # The line of models with the best point's -ELBO: below it a model would be better.
+    total = np.add(rate, distortion)
+    axes.axline(
+        (0, total.min()), slope=-1, linestyle=":", color="0.5", label=f"-ELBO = {total.min():.1f}, the lowest of these"
+    )
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
 @torch.no_grad()
 def draw_all(folder, model, images, seed, rows=()):
     """Every picture of a trained VAE or CVAE, into `folder`.
 
-    images: the test images, a trainer.ResidentImages. rows: the epochs of its training, for the loss curves.
+    images: the test images, an experiment.ResidentImages; 2,000 of them are drawn. rows: the epochs of its training,
+    for the loss curves.
     """
     conditional = model.num_classes > 0
-    x, labels = images.batch(slice(None))
+    x, labels = images.batch(slice(0, 2000))
     x = x.to(next(iter(model.state_dict().values())).dtype)
     labels_or_none = labels if conditional else None
     mu, logvar = model.encode(x, labels_or_none)
@@ -110,13 +179,17 @@ def draw_all(folder, model, images, seed, rows=()):
         save_samples(folder / "samples.png", decoded(report_noise(seed + 1, 80, model.latent_dim).reshape(8, 10, -1)))
     save_latent_space(folder / "latent_space.png", mu.cpu().numpy(), labels.cpu().numpy())
 
-    # From a test image of each class to one of the next class; a conditional model keeps the first one's class.
-    first = torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()])
-    start, end = mu[first], mu[first.roll(-1)]
-    t = torch.linspace(0, 1, 10, device=mu.device, dtype=mu.dtype)[None, :, None]
+    # From a test image of each class to one of the next class, both ways; a conditional model keeps the first one's
+    # class.
+    first = torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()])[:5]
+    t = torch.linspace(0, 1, 10, device=mu.device, dtype=mu.dtype)[:, None]
+    start, end = mu[first, None], mu[first.roll(-1), None]
+    ways = torch.stack([lerp(start, end, t), slerp(start, end, t)], dim=1)  # (5, 2, 10, Z)
     same = ", class kept" if conditional else ""
-    lines = decoded((1 - t) * start[:, None] + t * end[:, None], labels[first][:, None])
-    save_interpolation(folder / "interpolation.png", lines, same)
+    lines = decoded(ways, labels[first][:, None, None])
+    save_interpolation(
+        folder / "interpolation.png", lines.reshape(-1, *lines.shape[2:]), same, len(first) * ["straight", "arc"]
+    )
 
     # The latents that carry most, by their share of the KL.
     kl = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).mean(dim=0)  # (Z,) nats
@@ -137,3 +210,48 @@ def loss_curves(rows):
     """The epochs of a run as {term: (epochs, 2)}, columns train and test."""
     terms = [name.removeprefix("train_") for name in rows[0] if name.startswith("train_")]
     return {term: np.array([[row[f"train_{term}"], row[f"test_{term}"]] for row in rows]) for term in terms}
+
+
+@dataclass
+class PictureConfig:
+    """Put finished runs of the VAEs onto one picture: rate (KL) against distortion (reconstruction)."""
+
+    runs: tuple[Path, ...]
+    """The folders of the runs."""
+    out: Path
+    """The PNG to write; it must not exist yet."""
+
+
+def main(argv=None):
+    import tyro
+
+    from level_script import one_line_errors
+    from trainer import require
+
+    with one_line_errors("pictures.py"):
+        config = tyro.cli(PictureConfig, args=argv, prog="pictures.py")
+        require(config.runs, "--runs names no folder: expected the folders of finished runs")
+        require(not config.out.exists(), f"--out {config.out} exists and is not overwritten: choose another name")
+        last = [read_last_epoch(run) for run in config.runs]
+    save_rate_distortion(
+        config.out,
+        *([row[f"test_{term}"] for row in last] for term in ("kl_divergence", "reconstruction_nll")),
+        [run.name for run in config.runs],
+    )
+
+
+def read_last_epoch(run):
+    """The last row of a finished run's summary.json. Raises FileNotFoundError or ValueError."""
+    path = run / "summary.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no summary.json in {run}: expected the folder of a run with at least one epoch")
+    try:
+        row = json.loads(path.read_text())["last_epoch"]
+        row["test_kl_divergence"], row["test_reconstruction_nll"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not that of a VAE: {error!r}") from None
+    return row
+
+
+if __name__ == "__main__":
+    main()

@@ -1,18 +1,17 @@
 """One training loop for every paper: nothing is read from the device within an epoch, nothing is lost when it stops.
 
-A model that wants to be trained here has a `latent_dim`, a `num_classes` (0 without a condition) and a method
+A `TrainableModel` says what an image costs, `terms(x, eps, c, step)`, and which optimiser lowers which of these terms.
+The same method is evaluated on the test images, so that train and test can be compared.
 
-    terms(x, eps, c) -> {"loss": (N,), "name of a term": (N,), ...}      nats per image
-
-whose "loss" is minimised. The same method is evaluated on the test images, so that train and test can be compared.
-
-A run owns one folder. The resume state in it is the only file that counts: the model, the optimiser, the random states,
-the data order and the place in it, the sums of the running epoch and the rows of the table. config.json,
+A run owns one folder. The resume state in it is the only file that counts: the model, the optimisers, the random
+states, the data order and the place in it, the sums of the running epoch and the rows of the table. config.json,
 model.safetensors, metrics.csv and summary.json follow from it and are written again on resume. Every file is written
 beside its place and renamed into it, so the machine may die at any moment.
+
+Under `torchrun` every process does its part of each batch. Data order and noise are drawn for the whole batch by each
+of them and then cut, so that two processes give one process's numbers.
 """
 
-import argparse
 import contextlib
 import csv
 import io
@@ -24,88 +23,140 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from image_data import load_uint8_images
+
+class TrainableModel(nn.Module):
+    """What the loop asks of a model. A paper's model derives from it and adds its own networks and `terms`.
+
+    noise_shape: the shape of the standard normal noise that one image needs in a step; eps is (N, *noise_shape).
+    num_classes: 0, or the number of classes of a model that wants the labels c.
+    couples_batch: whether an image's terms depend on the other images of its batch. Such a model is evaluated in
+    batches of the training size and trained in one process only. smallest_batch: the fewest images that `terms` makes
+    sense for; a shorter last batch joins the one before it. validate: as in torch.distributions, whether inputs are
+    looked at, which makes a GPU wait; off while training. elbo_terms: the terms whose sum is -ELBO in nats, if there
+    are any.
+    """
+
+    noise_shape = ()
+    num_classes = 0
+    couples_batch = False
+    smallest_batch = 1
+    validate = True
+    elbo_terms = ("reconstruction_nll", "kl_divergence")
+
+    def terms(self, x, eps, c=None, step=None):
+        """Each term of the objective, (N,) nats per image, as {"loss": what is minimised, name: term, ...}.
+
+        x (N, C, H, W), eps (N, *noise_shape), c (N,) or None. step: the training steps done so far, for schedules;
+        None is their end.
+        """
+        raise NotImplementedError
+
+    def optimizers(self, lr):
+        """{term: the optimiser that lowers its mean}, in the order in which they take their step."""
+        return {"loss": torch.optim.Adam(self.parameters(), lr=lr, fused=True)}
+
+    def config(self):
+        """The arguments that build this model again, with the name of its class, as JSON takes them."""
+        raise NotImplementedError
+
+    # Weights and configuration, never pickled.
+
+    def save(self, folder, **more):
+        """Write model.safetensors and config.json, which `load` reads; `more` goes into config.json too."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save_weights(folder / "model.safetensors")
+        write_beside(folder / "config.json", json.dumps({"model": self.config()} | more, indent=2, default=str) + "\n")
+
+    @classmethod
+    def load(cls, folder):
+        """The model that `save` wrote into a folder, of the class named there (cls or one that derives from it).
+
+        Raises FileNotFoundError or ValueError, before anything is built, if a file is missing, damaged or another's.
+        """
+        return cls.load_file(Path(folder) / "model.safetensors")
+
+    @classmethod
+    def load_file(cls, path):
+        """The model behind a .safetensors file, as config.json beside it describes it. Raises as `load` does."""
+        model = cls.from_config(Path(path).parent)
+        model.load_weights(path)
+        return model
+
+    @classmethod
+    def from_config(cls, folder):
+        """The model that a folder's config.json describes, with new random weights. Raises as `load` does."""
+        path = Path(folder) / "config.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"no config.json in {folder}: expected a folder that a training script wrote")
+        classes = {known.__name__: known for known in family(cls)}
+        try:
+            config = dict(json.loads(path.read_text())["model"])
+            return classes[config.pop("class")](**config)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} does not describe a {' or '.join(classes)}: {error!r}") from None
+
+    def save_weights(self, path):
+        """Write all parameters as a .safetensors file that every level reads; an older one stays until then."""
+        from safetensors.torch import save
+
+        write_beside(path, save({name: tensor.contiguous() for name, tensor in self.state_dict().items()}))
+
+    def load_weights(self, path):
+        """Read parameters that any level wrote, strictly: every name and shape must fit. Takes on the file's dtype."""
+        weights = read_weights(path)
+        expected = self.state_dict()
+        if wrong := sorted(expected.keys() ^ weights.keys()):
+            raise ValueError(f"{path} does not fit this {type(self).__name__}: {wrong[0]} is missing or unknown")
+        for name, tensor in expected.items():
+            got, want = tuple(weights[name].shape), tuple(tensor.shape)
+            require(got == want, f"{path}: {name} has shape {got}, expected {want}")
+            require(bool(torch.isfinite(weights[name]).all()), f"{path}: {name} holds NaN or infinity")
+        self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
 
 
-@dataclass
-class TrainingConfig:
-    """What every paper's script takes on its command line; a paper adds its own fields."""
-
-    data: Literal["digits", "mnist", "fashion"] = "digits"
-    """The images; digits come with the code, the others are downloaded once."""
-    epochs: int = 60
-    """Passes over the training images."""
-    batch_size: int = 128
-    """Images per step."""
-    lr: float = 1e-3
-    """Adam's step size."""
-    seed: int = 0
-    """Seed of the initial weights, the data order and the noise."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto for the best of them that is there."""
-    out: Path | None = None
-    """The run's new folder; by default the next free runs/<script>-NNN."""
-    save_seconds: float = 30.0
-    """Seconds of training between two saves of the state that --resume goes on from."""
-    resume: Path | None = None
-    """Go on with the run in this folder, with its own options; only more --epochs and another --device may be given."""
-
-    def __post_init__(self):
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.lr < float("inf"):
-            raise ValueError(f"--lr must be a positive number, got {self.lr}")
-        if not self.save_seconds >= 0:
-            raise ValueError(f"--save-seconds must be at least 0, got {self.save_seconds}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"--seed must lie in 0 .. 2^63 - 1, got {self.seed}")
+def family(cls):
+    """A class and all that derive from it."""
+    return [cls, *(descendant for child in cls.__subclasses__() for descendant in family(child))]
 
 
-def pick_device(name):
-    """The torch.device called `name`; "auto" takes cuda, else mps, else cpu. Raises ValueError if it is not there."""
-    available = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
-    if name == "auto":
-        return torch.device([kind for kind, there in available.items() if there][-1])
+def read_weights(path):
+    """The tensors of a .safetensors file by name. Raises FileNotFoundError, or ValueError for a damaged file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
     try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in available:
-        raise ValueError(f"unknown --device {name}: expected auto, cpu, cuda, cuda:N or mps")
-    too_high = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    if not available[device.type] or too_high:
-        here = ", ".join(kind for kind, there in available.items() if there)
-        raise ValueError(f"--device {name} is not on this machine: it has {here}; --device auto takes the best")
-    return device
+        weights = load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
+    dtypes = {tensor.dtype for tensor in weights.values()}
+    require(weights, f"{path} is empty: it holds no weights")
+    require(
+        len(dtypes) == 1 and next(iter(dtypes)).is_floating_point,
+        f"{path} must hold floats of one dtype throughout, got {', '.join(sorted(map(str, dtypes)))}",
+    )
+    return weights
 
 
-@dataclass
-class ResidentImages:
-    """A data set that lies on the device whole: images uint8 (N, 1, H, W), labels int64 (N,)."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-    def __len__(self):
-        return len(self.images)
-
-    def batch(self, index):
-        """The chosen images as floats in [0, 1] and their labels; index is a slice or a tensor of positions."""
-        return self.images[index].float() / 255, self.labels[index]
+def require(condition, message):
+    if not condition:
+        raise ValueError(message)
 
 
-def load_resident(data, split, device):
-    """The images of one split of a data set, on the device. Raises what `image_data.load_images` raises."""
-    images, labels = load_uint8_images(data, split)
-    return ResidentImages(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
+def require_positive_ints(**values):
+    for name, value in values.items():
+        require(isinstance(value, int) and value >= 1, f"{name} must be an integer of at least 1, got {value}")
 
 
 # --- The loop --------------------------------------------------------------------------------------------------------
@@ -115,39 +166,76 @@ class Interrupted(Exception):
     """The process was asked to stop, and the run is saved."""
 
 
-def train(model, train_images, test_images, config, folder=None, state=None, script=None):
-    """Minimise the mean of model.terms()["loss"] with Adam, in place, on the device where model and images are.
+DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}  # of the parameters
 
-    With a folder the run is kept in it; with the `state` that a run left there, it goes on from where that one was.
+
+def train(model, train_images, test_images, config, folder=None, state=None, script=None):
+    """Lower the model's terms with its optimisers, in place, on the device where model and images are.
+
+    train_images, test_images: anything with `len` and `batch`, such as experiment.ResidentImages. config: an
+    experiment.TrainingConfig. With a folder the run is kept in it; with the `state` that a run left there, it goes on
+    from where that one was.
     Returns one dict per epoch: its number, its seconds, and every term's mean per image (nats) on train and on test.
-    Raises FloatingPointError if a term stops being finite, Interrupted if the process was asked to stop.
+    Raises FloatingPointError if a term stops being finite, Interrupted if the process was asked to stop, ValueError if
+    the batches do not suit the model or the processes.
     """
     run = Run(model, train_images, test_images, config, folder, script)
     if state is not None:
         run.restore(state)
     run.save()
     model.train()
-    model.validate = False  # uint8 / 255 is in range, and looking at the values would make a GPU wait in every step
     try:
-        with stop_requests() as stop:
+        with unchecked(model), stop_requests() as stop:  # uint8 / 255 is in range
             run.train(stop)
     finally:
-        model.validate = True
         model.eval()
     return run.rows
+
+
+@contextlib.contextmanager
+def unchecked(model):
+    """For inputs known to be good: to look at their values would make a GPU wait in every step."""
+    model.validate = False
+    try:
+        yield
+    finally:
+        model.validate = True
+
+
+def check_trainable(model, train_images, test_images, config):
+    """Raises ValueError if the batches do not suit the model or the processes."""
+    size = min(config.batch_size, len(train_images))
+    require(
+        min(size, len(test_images)) >= model.smallest_batch,
+        f"a {type(model).__name__} needs batches of at least {model.smallest_batch} images, got --batch-size {size}",
+    )
+    require(
+        processes() == 1 or not model.couples_batch,
+        f"the loss of this {type(model).__name__} couples the whole batch: train it in one process, not {processes()}",
+    )
+    require(
+        processes() <= size,
+        f"{processes()} processes cannot share batches of {size} images: start fewer, or give a larger --batch-size",
+    )
 
 
 class Run:
     """A training run: everything that its next step depends on, and the folder in which that survives."""
 
     def __init__(self, model, train_images, test_images, config, folder, script):
-        device = train_images.images.device
-        self.model = model.to(memory_format=torch.channels_last)  # a tenth less time in convolutions
+        check_trainable(model, train_images, test_images, config)
+        self.device, self.dtype = train_images.labels.device, DTYPES[config.precision]
+        self.model = model.to(self.dtype)
+        if processes() == 1:
+            model.to(memory_format=torch.channels_last)  # a tenth less time in convolutions
+        self.objective = Objective(model)
+        if processes() > 1:  # averages the gradients of all processes; what it sees is what goes through forward
+            self.objective = DistributedDataParallel(self.objective)
         self.train_images, self.test_images = train_images, test_images
         self.config, self.folder, self.script = config, folder, script
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+        self.optimizers = model.optimizers(config.lr)
         self.order = torch.Generator().manual_seed(config.seed)
-        self.noise = torch.Generator(device).manual_seed(config.seed)
+        self.noise = torch.Generator(self.device).manual_seed(config.seed)
         self.rows = []
         self.start_epoch(1)
 
@@ -156,8 +244,17 @@ class Run:
         self.permutation = torch.randperm(len(self.train_images), generator=self.order)
         self.sums = Sums()
 
+    def batches(self):
+        """The running epoch's image numbers, batch by batch."""
+        batches = list(self.permutation.to(self.device).split(self.config.batch_size))
+        if len(batches) > 1 and len(batches[-1]) < self.model.smallest_batch:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
+
     def train(self, stop):
-        progress = tqdm(total=self.config.epochs, initial=self.epoch - 1, desc="training", unit="epoch")
+        progress = tqdm(
+            total=self.config.epochs, initial=self.epoch - 1, desc="training", unit="epoch", disable=rank() > 0 or None
+        )
         with progress:
             while self.epoch <= self.config.epochs:
                 self.train_epoch(stop)
@@ -171,14 +268,17 @@ class Run:
     def train_epoch(self, stop):
         """What is left of the running epoch."""
         start = time.perf_counter() - self.seconds
-        batches = self.permutation.to(self.noise.device).split(self.config.batch_size)
+        batches = self.batches()
         for index in batches[self.step :]:
-            x, c = self.train_images.batch(index)
-            eps = torch.randn(len(x), self.model.latent_dim, generator=self.noise, device=x.device)
-            terms = self.model.terms(x, eps, c if self.model.num_classes else None)
-            self.optimizer.zero_grad()
-            terms["loss"].mean().backward()
-            self.optimizer.step()
+            x, eps, c = draw_batch(self.model, self.train_images, index, self.noise, self.dtype)
+            # Only the networks take bfloat16; the objective is added up in the precision of x.
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+                terms = self.objective(x, eps, c, (self.epoch - 1) * len(batches) + self.step)
+            for name, optimizer in self.optimizers.items():
+                optimizer.zero_grad()
+                # The mean over the batch of all processes, whose gradients are averaged: a mean of sums.
+                (terms[name].sum() * (processes() / len(index))).backward()
+                optimizer.step()
             self.step += 1
             self.sums.add(terms, self.step)
             self.seconds = time.perf_counter() - start
@@ -189,13 +289,15 @@ class Run:
 
     def finished_row(self):
         row = {"epoch": self.epoch, "seconds": round(self.seconds, 3)}
-        row |= {f"train_{name}": mean for name, mean in self.sums.means(len(self.train_images)).items()}
-        test = evaluate(self.model, self.test_images, self.config.seed)
-        return row | {f"test_{name}": mean for name, mean in test.means(len(self.test_images)).items()}
+        row |= {f"train_{name}": mean for name, mean in self.sums.over_all_processes().means().items()}
+        size = self.config.batch_size if self.model.couples_batch else 1000
+        # With the schedules where they stand: the test images advance nothing.
+        test = evaluate(self.model, self.test_images, self.config.seed, size, self.epoch * len(self.batches()))
+        return row | {f"test_{name}": mean for name, mean in test.means().items()}
 
     def check_finite(self):
         """Raises FloatingPointError that names the first step and term which were not finite."""
-        if bad := self.sums.first_bad():
+        if bad := self.sums.over_all_processes().first_bad():
             step, name = bad
             kept = f"; the last good state is in {self.folder}" if self.folder else ""
             raise FloatingPointError(
@@ -205,7 +307,9 @@ class Run:
     # What survives.
 
     def save_if_due(self, stop, or_if=False):
-        if stop or or_if or time.monotonic() - self.saved_at > self.config.save_seconds:
+        due = or_if or time.monotonic() - self.saved_at > self.config.save_seconds
+        due, stop = agreed(due, bool(stop))
+        if stop or due:
             self.save()
         if stop:
             raise Interrupted(f"stopped in epoch {min(self.epoch, self.config.epochs)}")
@@ -214,9 +318,9 @@ class Run:
         """Commit the state, unless it is spoiled, then write what follows from it."""
         self.check_finite()
         self.saved_at = time.monotonic()
-        if self.folder is None:
-            return
         state = self.state()
+        if self.folder is None or rank() > 0:
+            return
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_beside(self.folder / RESUME_STATE, buffer.getvalue())
@@ -228,7 +332,7 @@ class Run:
             "script": self.script,
             "config": {name: value for name, value in asdict(self.config).items() if name not in NOT_OF_THE_RUN},
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "order": self.order.get_state(),
             "noise": self.noise.get_state(),
             "device": str(self.noise.device.type),
@@ -236,31 +340,59 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "permutation": self.permutation,
-            "sums": self.sums.state(),
+            "sums": self.sums.over_all_processes().state(),
             "rows": self.rows,
             "threads": torch.get_num_threads(),
+            "processes": processes(),
             "versions": versions(),
         }
 
     def restore(self, state):
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
         self.order.set_state(state["order"])
         if state["device"] == self.noise.device.type:  # another device draws other noise: there it starts from the seed
             self.noise.set_state(state["noise"])
         for name in ("epoch", "step", "seconds", "permutation", "rows"):
             setattr(self, name, state[name])
-        self.sums = Sums(**state["sums"]).to(self.noise.device)
+        self.sums = Sums(**state["sums"]).to(self.device)
+        if rank() > 0 and self.sums.totals is not None:
+            self.sums.totals.zero_()  # the first process carries them
+
+
+class Objective(nn.Module):
+    """The model's terms as a forward pass."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, eps, c, step):
+        return self.model.terms(x, eps, c, step)
+
+
+def draw_batch(model, images, index, generator, dtype):
+    """This process's part of a batch, with its noise: x (n, C, H, W), eps (n, *noise_shape), c (n,) or None.
+
+    index: positions of the whole batch, (N,). Whatever is random is drawn for the whole batch and then cut.
+    """
+    device = images.labels.device
+    eps = torch.randn(len(index), *model.noise_shape, generator=generator, device=device, dtype=dtype)
+    threshold = images.draw_thresholds(len(index), generator)
+    index, eps, threshold = own_part(index), own_part(eps), None if threshold is None else own_part(threshold)
+    x, c = images.batch(index, threshold)
+    return x.to(dtype), eps, c if model.num_classes else None
 
 
 class Sums:
     """Every term of the objective, added up over the images, and the first step in which it was not finite.
 
-    Both stay on the device: reading a number makes a GPU wait, so nothing is read until someone asks for it.
+    All stay on the device: reading a number makes a GPU wait, so nothing is read until someone asks for it.
     """
 
-    def __init__(self, names=(), totals=None, bad=None):
-        self.names, self.totals, self.bad = list(names), totals, bad
+    def __init__(self, names=(), totals=None, bad=None, count=0):
+        self.names, self.totals, self.bad, self.count = list(names), totals, bad, count
 
     def to(self, device):
         if self.totals is not None:
@@ -274,10 +406,23 @@ class Sums:
             self.names, self.totals, self.bad = list(terms), torch.zeros_like(sums), torch.zeros_like(sums)
         self.totals += sums
         self.bad = torch.where((self.bad == 0) & ~torch.isfinite(sums), step, self.bad)
+        self.count += len(terms["loss"])
 
-    def means(self, num_images):
-        totals = self.totals.tolist()
-        return {name: round(total / num_images, 4) for name, total in zip(self.names, totals, strict=True)}
+    def over_all_processes(self):
+        """The sums of all processes together; every process must ask at the same time."""
+        if processes() == 1 or self.totals is None:
+            return self
+        totals, count = self.totals.clone(), torch.tensor(self.count)
+        bad = torch.where(self.bad == 0, torch.inf, self.bad)
+        dist.all_reduce(totals)
+        dist.all_reduce(count)
+        dist.all_reduce(bad, dist.ReduceOp.MIN)
+        return Sums(self.names, totals, torch.where(bad == torch.inf, 0, bad), count.item())
+
+    def means(self):
+        return {
+            name: round(total / self.count, 4) for name, total in zip(self.names, self.totals.tolist(), strict=True)
+        }
 
     def first_bad(self):
         """(step, name) of the term that was the first not to be finite, or None."""
@@ -285,19 +430,25 @@ class Sums:
         return min(((int(step), name) for step, name in zip(steps, self.names, strict=True) if step), default=None)
 
     def state(self):
-        return {"names": self.names, "totals": self.totals, "bad": self.bad}
+        return {"names": self.names, "totals": self.totals, "bad": self.bad, "count": self.count}
 
 
 @torch.no_grad()
-def evaluate(model, images, seed, batch_size=1000):
-    """The `Sums` of every term of the objective over all of `images`, with noise from `seed`."""
-    noise = torch.Generator(images.images.device).manual_seed(seed)  # the same each time: the curve shows the model
+def evaluate(model, images, seed, batch_size=1000, step=None):
+    """The `Sums` of every term of the objective over all of `images`, with noise from `seed`, in evaluation mode."""
+    training, parameter = model.training, next(model.parameters())
+    noise = torch.Generator(parameter.device).manual_seed(seed)  # the same each time: the curve shows the model
     sums = Sums()
-    for i in range(0, len(images), batch_size):
-        x, c = images.batch(slice(i, i + batch_size))
-        eps = torch.randn(len(x), model.latent_dim, generator=noise, device=x.device)
-        sums.add(model.terms(x, eps, c if model.num_classes else None), step=1)
-    return sums
+    model.eval()
+    try:
+        batches = list(torch.arange(len(images), device=parameter.device).split(batch_size))
+        if len(batches) > 1 and len(batches[-1]) < model.smallest_batch:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        for index in batches:
+            sums.add(model.terms(*draw_batch(model, images, index, noise, parameter.dtype), step), step=1)
+    finally:
+        model.train(training)
+    return sums.over_all_processes()
 
 
 @contextlib.contextmanager
@@ -319,11 +470,37 @@ def stop_requests():
             signal.signal(number, handler)
 
 
+# --- Many processes --------------------------------------------------------------------------------------------------
+
+
+def processes():
+    """How many processes train together, 1 without torchrun."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank():
+    """This process's number; 0 writes the files and the report."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def own_part(batch):
+    """This process's rows of a tensor that covers the whole batch."""
+    return batch.tensor_split(processes())[rank()]
+
+
+def agreed(*flags):
+    """Each flag, set if it is set in any process; a message between the CPUs that no GPU waits for."""
+    if processes() == 1:
+        return flags
+    flags = torch.tensor(flags, dtype=torch.uint8)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return tuple(flags.bool().tolist())
+
+
 # --- The folder of a run ---------------------------------------------------------------------------------------------
 
 RESUME_STATE = "resume.pt"
 NOT_OF_THE_RUN = ("out", "resume", "weights")  # options that say where files lie
-MAY_CHANGE = ("epochs", "device", "save_seconds", "resume")  # on resume
 
 
 def read_state(folder, script):
@@ -344,38 +521,15 @@ def read_state(folder, script):
     return state
 
 
-def parse_config(config_class, argv, script):
-    """The command line as a config, and the resume state it goes on from, if any.
-
-    With --resume the options are the run's own; whatever else is given and differs is refused by name (ValueError).
-    """
-    import tyro
-
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--resume")
-    folder = finder.parse_known_args(argv)[0].resume
-    if folder is None:
-        return tyro.cli(config_class, args=argv, prog=script), None
-    state = read_state(folder, script)
-    known = {field.name for field in fields(config_class)}
-    saved = config_class(**{name: value for name, value in state["config"].items() if name in known})
-    config = tyro.cli(config_class, args=argv, prog=script, default=saved)
-    for name in known - set(MAY_CHANGE):
-        if (was := getattr(saved, name)) != (now := getattr(config, name)):
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"--resume goes on with the run as it was: {flag} was {was}, cannot become {now}")
-    if config.epochs < len(state["rows"]):
-        raise ValueError(f"--epochs {config.epochs}, but the run in {folder} already has {len(state['rows'])}")
-    return config, state
-
-
 def prepare_resume(state):
-    """Use the run's number of threads, which the last digits depend on; say which library version has changed."""
+    """Use the run's number of threads, which the last digits depend on; say which version has changed."""
     torch.set_num_threads(state["threads"])
-    for name, now in versions().items():
-        if (was := state["versions"].get(name)) != now:
+    now = versions() | {"processes": processes()}
+    for name, was in (state["versions"] | {"processes": state["processes"]}).items():
+        if was != now[name] and rank() == 0:
             print(
-                f"note: the run was started with {name} {was}, this is {now}: last digits may differ", file=sys.stderr
+                f"note: the run was started with {name} {was}, this is {now[name]}: last digits may differ",
+                file=sys.stderr,
             )
 
 
@@ -390,9 +544,8 @@ def write_derived(folder, model, state):
     writer.writerows(rows)
     write_beside(folder / "metrics.csv", table.getvalue())
     summary = {"last_epoch": rows[-1], "seconds": round(sum(row["seconds"] for row in rows), 1)}
-    summary |= {"binarisation": "none (grey values)"} | {
-        name: state[name] for name in ("device", "threads", "versions")
-    }
+    summary |= {name: state["config"][name] for name in ("data", "binarisation", "precision", "seed")}
+    summary |= {name: state[name] for name in ("device", "threads", "processes", "versions")}
     write_beside(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 

@@ -9,7 +9,7 @@ name, its shape and its unit. The training loop is in `trainer.py`, the pictures
     logvar  its log variance, log sigma^2                     (N, Z)
     eps     standard normal noise, always passed in           (N, Z)
     z       latent code, mu + exp(logvar / 2) * eps           (N, Z)
-    logits  log-odds that a pixel is white, under p(x|z)      (N, 1, 28, 28)
+    logits  log-odds that a pixel is white, under p(x|z)      (N, 1, 28, 28)    (of a Gaussian p(x|z): its mean)
     c       class labels, for the conditional model           (N,) integers
 
 Run it with
@@ -17,6 +17,10 @@ Run it with
     python paper/vae_paper.py                                 train on the embedded digits
     python paper/vae_paper.py --beta 4                        a beta-VAE
     python paper/vae_paper.py --conditional                   a CVAE: one row of samples per class
+    python paper/vae_paper.py --autoencoder                   neither noise nor KL: why the V matters
+    python paper/vae_paper.py --likelihood gaussian --sigma learned
+    python paper/vae_paper.py --kl-schedule cyclical --kl-steps 500
+    python paper/vae_paper.py --data sprites32 --latent-dim 10 --capacity 25 --kl-steps 10000 --epochs 5
     python paper/vae_paper.py --data mnist --epochs 10        on MNIST
     python paper/vae_paper.py --weights FILE.safetensors      only report, nothing is trained
 
@@ -24,30 +28,23 @@ Papers, cited below by their first author and year:
     Kingma & Welling 2013, "Auto-Encoding Variational Bayes", arXiv:1312.6114
     Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework", ICLR
     Sohn et al. 2015, "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS
+    Burgess et al. 2018, "Understanding disentangling in beta-VAE", arXiv:1804.03599
 """
 
-import json
 import math
-import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainer import (
-    Interrupted,
-    TrainingConfig,
-    load_resident,
-    parse_config,
-    pick_device,
-    prepare_resume,
-    train,
-    write_beside,
-)
+from experiment import TrainingConfig, describe, num_classes, report_of_terms, run_script
+from schedules import KLSchedule
+from trainer import TrainableModel, read_weights, require, require_positive_ints
 
 # --- The networks ----------------------------------------------------------------------------------------------------
 # c is None, or the one-hot class (N, num_classes), which every network appends to the vector it starts from.
@@ -93,14 +90,62 @@ class ConvDecoder(nn.Module):
         return self.deconv2(h)  # (N, 1, 28, 28)
 
 
+class BurgessEncoder(nn.Module):
+    """The encoder for 64x64 images (Burgess 2018): x (N, C, 64, 64) -> mu, logvar (N, Z)."""
+
+    def __init__(self, image_shape, latent_dim, num_classes):
+        super().__init__()
+        self.conv1 = nn.Conv2d(image_shape[0], 32, 4, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(32, 32, 4, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(32, 32, 4, stride=2, padding=1)
+        self.conv4 = nn.Conv2d(32, 32, 4, stride=2, padding=1)
+        self.fc1 = nn.Linear(32 * 4 * 4 + num_classes, 256)
+        self.fc2 = nn.Linear(256, 256)
+        self.mu = nn.Linear(256, latent_dim)
+        self.logvar = nn.Linear(256, latent_dim)
+
+    def forward(self, x, c=None):
+        h = F.relu(self.conv1(x))  # (N, 32, 32, 32)
+        h = F.relu(self.conv2(h))  # (N, 32, 16, 16)
+        h = F.relu(self.conv3(h))  # (N, 32, 8, 8)
+        h = F.relu(self.conv4(h).flatten(1))  # (N, 512), in (32, 4, 4) order
+        h = F.relu(self.fc1(append(h, c)))  # (N, 256)
+        h = F.relu(self.fc2(h))  # (N, 256)
+        return self.mu(h), self.logvar(h)
+
+
+class BurgessDecoder(nn.Module):
+    """Its mirror image: z (N, Z) -> logits (N, C, 64, 64)."""
+
+    def __init__(self, image_shape, latent_dim, num_classes):
+        super().__init__()
+        self.fc1 = nn.Linear(latent_dim + num_classes, 256)
+        self.fc2 = nn.Linear(256, 256)
+        self.fc3 = nn.Linear(256, 32 * 4 * 4)
+        self.deconv1 = nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1)
+        self.deconv2 = nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1)
+        self.deconv3 = nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1)
+        self.deconv4 = nn.ConvTranspose2d(32, image_shape[0], 4, stride=2, padding=1)
+
+    def forward(self, z, c=None):
+        h = F.relu(self.fc1(append(z, c)))  # (N, 256)
+        h = F.relu(self.fc2(h))  # (N, 256)
+        h = F.relu(self.fc3(h)).unflatten(1, (32, 4, 4))
+        h = F.relu(self.deconv1(h))  # (N, 32, 8, 8)
+        h = F.relu(self.deconv2(h))  # (N, 32, 16, 16)
+        h = F.relu(self.deconv3(h))  # (N, 32, 32, 32)
+        return self.deconv4(h)  # (N, C, 64, 64)
+
+
 class MLPEncoder(nn.Module):
     """The fully connected encoder of the early papers: x (N, C, H, W) -> mu, logvar (N, Z)."""
 
-    def __init__(self, image_shape, latent_dim, num_classes, hidden_dims):
+    def __init__(self, image_shape, latent_dim, num_classes, hidden_dims, activation):
         super().__init__()
-        self.hidden = relu_layers(math.prod(image_shape) + num_classes, *hidden_dims)
-        self.mu = nn.Linear(hidden_dims[-1], latent_dim)
-        self.logvar = nn.Linear(hidden_dims[-1], latent_dim)
+        dims = (math.prod(image_shape) + num_classes, *hidden_dims)
+        self.hidden = hidden_layers(dims, activation)
+        self.mu = nn.Linear(dims[-1], latent_dim)
+        self.logvar = nn.Linear(dims[-1], latent_dim)
 
     def forward(self, x, c=None):
         h = self.hidden(append(x.flatten(1), c))
@@ -110,18 +155,23 @@ class MLPEncoder(nn.Module):
 class MLPDecoder(nn.Module):
     """Its mirror image: z (N, Z) -> logits (N, C, H, W)."""
 
-    def __init__(self, image_shape, latent_dim, num_classes, hidden_dims):
+    def __init__(self, image_shape, latent_dim, num_classes, hidden_dims, activation):
         super().__init__()
+        dims = (latent_dim + num_classes, *reversed(hidden_dims))
         self.image_shape = image_shape
-        self.hidden = relu_layers(latent_dim + num_classes, *reversed(hidden_dims))
-        self.logits = nn.Linear(hidden_dims[0], math.prod(image_shape))
+        self.hidden = hidden_layers(dims, activation)
+        self.logits = nn.Linear(dims[-1], math.prod(image_shape))
 
     def forward(self, z, c=None):
         return self.logits(self.hidden(append(z, c))).unflatten(1, self.image_shape)
 
 
-def relu_layers(*dims):
-    return nn.Sequential(*(layer for a, b in pairwise(dims) for layer in (nn.Linear(a, b), nn.ReLU())))
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def hidden_layers(dims, activation):
+    layers = ((nn.Linear(a, b), ACTIVATIONS[activation]()) for a, b in pairwise(dims))
+    return nn.Sequential(*(part for layer in layers for part in layer))
 
 
 def append(h, c):
@@ -131,45 +181,81 @@ def append(h, c):
 # --- The models ------------------------------------------------------------------------------------------------------
 
 
-class VAE(nn.Module):
-    """p(z) = N(0, I), p(x|z) = Bernoulli(sigmoid(decoder(z))), q(z|x) = N(mu, diag(sigma^2)) of the encoder.
+class VAE(TrainableModel):
+    """p(z) = N(0, I), p(x|z) of the decoder, q(z|x) = N(mu, diag(sigma^2)) of the encoder.
 
     latent_dim: Z. beta: weight of the KL in training (Higgins 2017); 1 is the VAE of Kingma & Welling 2013.
-    architecture: "conv", or "mlp" with the encoder's `hidden_dims`, mirrored in the decoder.
-    image_shape: (C, H, W); "conv" takes sides that are multiples of 4.
+    architecture: "conv", or "mlp" with the encoder's `hidden_dims`, mirrored in the decoder, and their `activation`,
+    "relu" or "tanh"; without hidden layers it is linear. image_shape: (C, H, W); "conv" takes sides that are multiples
+    of 4, and for 64x64 the network of Burgess 2018.
+    likelihood: "bernoulli", of pixels in [0, 1], or "gaussian", N(decoder(z), sigma^2) for each pixel; with sigma
+    fixed, minimising its nll is minimising squared error / (2 sigma^2); sigma="learned" is one more parameter,
+    exp(log_sigma). kl_schedule: how the KL enters the loss, a schedules.KLSchedule or its fields.
 
-    As in torch.distributions, `validate` says whether inputs are looked at: their values, which makes a GPU wait, and
-    their shapes. The trainer, whose images are in range by construction, turns it off. Raises ValueError for arguments
-    out of range.
+    Raises ValueError for arguments out of range.
     """
 
-    num_classes = 0
-    validate = True
-
-    def __init__(self, latent_dim=20, beta=1.0, architecture="conv", hidden_dims=(400, 400), image_shape=(1, 28, 28)):
+    def __init__(
+        self,
+        latent_dim=20,
+        beta=1.0,
+        architecture="conv",
+        hidden_dims=(400, 400),
+        image_shape=(1, 28, 28),
+        activation="relu",
+        likelihood="bernoulli",
+        sigma=1.0,
+        kl_schedule=None,
+    ):
         super().__init__()
         image_shape, hidden_dims = tuple(image_shape), tuple(hidden_dims)
         require_positive_ints(latent_dim=latent_dim)
         require(0 <= beta < math.inf, f"beta must be a finite number of at least 0, got {beta}")
         require(architecture in ("conv", "mlp"), f"architecture must be conv or mlp, got {architecture!r}")
         require(len(image_shape) == 3 and min(image_shape) >= 1, f"image_shape must be (C, H, W), got {image_shape}")
+        require(activation in ACTIVATIONS, f"activation must be relu or tanh, got {activation!r}")
+        require(
+            likelihood in ("bernoulli", "gaussian"), f"likelihood must be bernoulli or gaussian, got {likelihood!r}"
+        )
+        require(
+            sigma == "learned" or 0 < sigma < math.inf, f"sigma must be a number above 0 or 'learned', got {sigma!r}"
+        )
+        require(likelihood == "gaussian" or sigma == 1, "sigma belongs to the gaussian likelihood: choose that too")
         self.latent_dim, self.beta, self.architecture = latent_dim, beta, architecture
-        self.hidden_dims, self.image_shape = hidden_dims, image_shape
-        if architecture == "conv":
+        self.hidden_dims, self.image_shape, self.activation = hidden_dims, image_shape, activation
+        self.likelihood, self.sigma = likelihood, sigma
+        self.kl_schedule = KLSchedule(**kl_schedule) if isinstance(kl_schedule, dict) else kl_schedule or KLSchedule()
+        require(beta == 1 or self.kl_schedule.capacity is None, "capacity weighs the KL by gamma: leave out beta")
+        require(
+            latent_dim % self.kl_schedule.group_size == 0,
+            f"{latent_dim} latents do not make groups of {self.kl_schedule.group_size}",
+        )
+        shared = (image_shape, latent_dim, self.num_classes)
+        if architecture == "mlp":
+            require_positive_ints(**{f"hidden_dims[{i}]": size for i, size in enumerate(hidden_dims)})
+            self.encoder = MLPEncoder(*shared, hidden_dims, activation)
+            self.decoder = MLPDecoder(*shared, hidden_dims, activation)
+        elif image_shape[1:] == (64, 64):
+            self.encoder, self.decoder = BurgessEncoder(*shared), BurgessDecoder(*shared)
+        else:
             _, height, width = image_shape
             require(height % 4 == width % 4 == 0, f"conv needs sides that are multiples of 4, got {image_shape}")
-            self.encoder = ConvEncoder(image_shape, latent_dim, self.num_classes)
-            self.decoder = ConvDecoder(image_shape, latent_dim, self.num_classes)
-        else:
-            require(hidden_dims, "hidden_dims must name at least one hidden layer, got none")
-            require_positive_ints(**{f"hidden_dims[{i}]": size for i, size in enumerate(hidden_dims)})
-            self.encoder = MLPEncoder(image_shape, latent_dim, self.num_classes, hidden_dims)
-            self.decoder = MLPDecoder(image_shape, latent_dim, self.num_classes, hidden_dims)
+            self.encoder, self.decoder = ConvEncoder(*shared), ConvDecoder(*shared)
+        self.log_sigma = nn.Parameter(torch.zeros(())) if sigma == "learned" else math.log(sigma)
+
+    @property
+    def noise_shape(self):
+        return (self.latent_dim,)
+
+    @property
+    def couples_batch(self):
+        return self.kl_schedule.couples_batch
 
     def encode(self, x, c=None):
         """q(z|x), or q(z|x, c): x (N, C, H, W) in [0, 1], c (N,) labels -> mu, logvar, each (N, Z)."""
         self.check_images(x)
-        return self.encoder(x, self.one_hot(c, x))
+        mu, logvar = self.encoder(x, self.one_hot(c, x))
+        return mu.to(x.dtype), logvar.to(x.dtype)  # from bfloat16, where the networks run in it
 
     def reparameterize(self, mu, logvar, eps):
         """z = mu + sigma * eps, a sample of q(z|x) that gradients pass through (Kingma 2013, section 2.4). (N, Z)."""
@@ -179,23 +265,36 @@ class VAE(nn.Module):
         return mu + sigma * eps
 
     def decode(self, z, c=None):
-        """p(x|z), or p(x|z, c): z (N, Z), c (N,) labels -> logits (N, C, H, W)."""
+        """p(x|z), or p(x|z, c): z (N, Z), c (N,) labels -> logits (N, C, H, W), of a Gaussian the mean."""
         self.check_latents(z=z)
-        return self.decoder(z, self.one_hot(c, z))
+        return self.decoder(z, self.one_hot(c, z)).to(z.dtype)
 
     def kl_divergence(self, mu, logvar):
         """KL(q(z|x) || N(0, I)): (N,) nats, summed over the latents (Kingma 2013, appendix B)."""
+        return self.kl_per_latent(mu, logvar).sum(dim=1)
+
+    def kl_per_latent(self, mu, logvar):
+        """Its summands, (N, Z) nats."""
         self.check_latents(mu=mu, logvar=logvar)
-        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1)
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
         self.check_finite("the KL divergence", kl)
         return kl
 
     def reconstruction_nll(self, logits, x):
-        """-log p(x|z): (N,) nats, summed over the pixels (Kingma 2013, equation 11), stable for any logit."""
+        """-log p(x|z): (N,) nats, summed over the pixels.
+
+        Bernoulli (Kingma 2013, equation 11), stable for any logit, or Gaussian with its constants:
+        sum of (x - mean)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2.
+        """
         self.check_images(x)
         self.check_finite("logits", logits)
         require(logits.shape == x.shape, f"logits and x differ in shape: {tuple(logits.shape)}, {tuple(x.shape)}")
-        return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
+        if self.likelihood == "bernoulli":
+            nll = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        else:
+            log_sigma = torch.as_tensor(self.log_sigma, dtype=x.dtype, device=x.device)
+            nll = ((x - logits) * torch.exp(-log_sigma)).square() / 2 + log_sigma + math.log(2 * math.pi) / 2
+        return nll.flatten(1).sum(dim=1)
 
     def forward(self, x, eps, c=None):
         """x (N, C, H, W), eps (N, Z), c (N,) labels -> mu, logvar, z (N, Z) and logits (N, C, H, W)."""
@@ -204,27 +303,55 @@ class VAE(nn.Module):
         logits = self.decode(z, c)
         return mu, logvar, z, logits
 
-    def terms(self, x, eps, c=None):
+    def terms(self, x, eps, c=None, step=None):
         """What training minimises and what it is made of, each (N,) nats per image; train and test use this alone.
 
         loss = reconstruction_nll + beta * kl_divergence: minus equation (4) of Higgins 2017; for beta = 1 it is minus
-        the ELBO, estimated with one sample (Kingma 2013, equation 10); with c, minus Sohn 2015's bound.
+        the ELBO, estimated with one sample (Kingma 2013, equation 10); with c, minus Sohn 2015's bound. A `kl_schedule`
+        may put another penalty in the place of beta * kl_divergence, which depends on the training `step`.
         """
         mu, logvar, _, logits = self(x, eps, c)
-        nll, kl = self.reconstruction_nll(logits, x), self.kl_divergence(mu, logvar)
-        return {"loss": nll + self.beta * kl, "reconstruction_nll": nll, "kl_divergence": kl}
+        nll, kl = self.reconstruction_nll(logits, x), self.kl_per_latent(mu, logvar)
+        loss = nll + self.kl_schedule.penalty(kl, self.beta, step)
+        return {"loss": loss, "reconstruction_nll": nll, "kl_divergence": kl.sum(dim=1)}
 
     def elbo(self, x, eps, beta=None, c=None):
         """E_q[log p(x|z)] - beta KL(q(z|x) || p(z)): (N,) nats (Kingma 2013, equation 3).
 
         beta defaults to the model's own. With beta = 1 it is the ELBO, a lower bound of log p(x).
         """
-        terms = self.terms(x, eps, c)
-        return -terms["reconstruction_nll"] - (self.beta if beta is None else beta) * terms["kl_divergence"]
+        mu, logvar, _, logits = self(x, eps, c)
+        beta = self.beta if beta is None else beta
+        return -self.reconstruction_nll(logits, x) - beta * self.kl_divergence(mu, logvar)
+
+    def posterior_samples(self, x, eps, c=None):
+        """K samples of q(z|x) for each image, and how well each explains it.
+
+        eps (N, K, Z) -> mu, logvar (N, Z), z (N, K, Z), log p(x|z) (N, K) nats.
+        """
+        n, k, _ = eps.shape
+        mu, logvar = self.encode(x, c)
+
+        def k_times(tensor):  # (N, ...) -> (N K, ...), without a copy where there is one image
+            return None if tensor is None else tensor.unsqueeze(1).expand(n, k, *tensor.shape[1:]).flatten(0, 1)
+
+        z = self.reparameterize(k_times(mu), k_times(logvar), eps.flatten(0, 1)).view(n, k, -1)
+        log_likelihood = -self.reconstruction_nll(self.decode(z.flatten(0, 1), k_times(c)), k_times(x))
+        return mu, logvar, z, log_likelihood.view(n, k)
+
+    def log_weights(self, x, eps, c=None):
+        """log w = log p(x|z) + log p(z) - log q(z|x) of K samples z of q(z|x): eps (N, K, Z) -> (N, K) nats.
+
+        E_q[w] = p(x), so that their log-mean-exp over K bounds log p(x) from below (Burda et al. 2015,
+        arXiv:1509.00519, equation 8), the tighter the larger K.
+        """
+        mu, logvar, z, log_likelihood = self.posterior_samples(x, eps, c)
+        return log_likelihood + log_normal(z) - log_normal(z, mu.unsqueeze(1), logvar.unsqueeze(1))
 
     def sample(self, z, c=None):
         """The mean image of p(x|z), in [0, 1], which is what one looks at: (N, C, H, W)."""
-        return torch.sigmoid(self.decode(z, c))
+        logits = self.decode(z, c)
+        return torch.sigmoid(logits) if self.likelihood == "bernoulli" else logits.clamp(0, 1)
 
     # Checks: every mistake is told where it enters.
 
@@ -251,9 +378,11 @@ class VAE(nn.Module):
             f"x must be at least one image, shape (N, {str(self.image_shape)[1:]}, got {tuple(x.shape)}",
         )
         least, most = torch.aminmax(x)
+        inside = torch.isfinite(x).all() if self.likelihood == "gaussian" else least >= 0 and most <= 1
         require(
-            x.is_floating_point() and least >= 0 and most <= 1,  # NaN fails every comparison
-            f"x must be floats in [0, 1], got {x.dtype} from {least} to {most}: scale it, as x / 255",
+            x.is_floating_point() and inside,  # NaN fails every comparison
+            f"x must be {'finite floats' if self.likelihood == 'gaussian' else 'floats in [0, 1]'}, got {x.dtype} from "
+            f"{least} to {most}: scale it, as x / 255",
         )
 
     def check_latents(self, **latents):
@@ -274,60 +403,27 @@ class VAE(nn.Module):
                 f"{name} must be finite, got NaN or infinity: if training diverged, lower the learning rate"
             )
 
-    # Weights and configuration, never pickled.
-
     def config(self):
         """The arguments that build this model again, with the name of its class."""
-        names = ("latent_dim", "beta", "architecture", "hidden_dims", "image_shape")
-        return {"class": type(self).__name__} | {name: getattr(self, name) for name in names}
+        names = (
+            "latent_dim",
+            "beta",
+            "architecture",
+            "hidden_dims",
+            "image_shape",
+            "activation",
+            "likelihood",
+            "sigma",
+        )
+        values = {name: getattr(self, name) for name in names}
+        return {"class": type(self).__name__} | values | {"kl_schedule": asdict(self.kl_schedule)}
 
-    def save(self, folder, **more):
-        """Write model.safetensors and config.json, which `load` reads; `more` goes into config.json too."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.save_weights(folder / "model.safetensors")
-        write_beside(folder / "config.json", json.dumps({"model": self.config()} | more, indent=2, default=str) + "\n")
 
-    @classmethod
-    def load(cls, folder):
-        """The model that `save` wrote into a folder, of the class named there (cls or one of its subclasses).
-
-        Raises FileNotFoundError or ValueError, before anything is built, if a file is missing, damaged or another's.
-        """
-        model = cls.from_config(folder)
-        model.load_weights(Path(folder) / "model.safetensors")
-        return model
-
-    @classmethod
-    def from_config(cls, folder):
-        """The model that a folder's config.json describes, with new random weights. Raises as `load` does."""
-        path = Path(folder) / "config.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"no config.json in {folder}: expected a folder that a training script wrote")
-        classes = {known.__name__: known for known in (cls, *cls.__subclasses__())}
-        try:
-            config = dict(json.loads(path.read_text())["model"])
-            return classes[config.pop("class")](**config)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} does not describe a {' or '.join(classes)}: {error!r}") from None
-
-    def save_weights(self, path):
-        """Write the parameters as one .safetensors file that every level reads; an older one stays until then."""
-        from safetensors.torch import save
-
-        write_beside(path, save({name: tensor.contiguous() for name, tensor in self.state_dict().items()}))
-
-    def load_weights(self, path):
-        """Read parameters that any level wrote, strictly: every name and shape must fit. Takes on the file's dtype."""
-        weights = read_weights(path)
-        expected = self.state_dict()
-        if wrong := sorted(expected.keys() ^ weights.keys()):
-            raise ValueError(f"{path} does not fit this {type(self).__name__}: {wrong[0]} is missing or unknown")
-        for name, tensor in expected.items():
-            got, want = tuple(weights[name].shape), tuple(tensor.shape)
-            require(got == want, f"{path}: {name} has shape {got}, expected {want}")
-            require(bool(torch.isfinite(weights[name]).all()), f"{path}: {name} holds NaN or infinity")
-        self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+def log_normal(z, mu=None, logvar=None):
+    """log N(z; mu, diag(exp(logvar))), or log N(z; 0, I): (..., Z) -> (...,) nats, summed over the latents."""
+    if mu is None:
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=-1)
+    return -0.5 * ((z - mu).square() * torch.exp(-logvar) + logvar + math.log(2 * math.pi)).sum(dim=-1)
 
 
 class ConditionalVAE(VAE):
@@ -349,34 +445,31 @@ class ConditionalVAE(VAE):
         return super().config() | {"num_classes": self.num_classes}
 
 
-def require(condition, message):
-    if not condition:
-        raise ValueError(message)
+class Autoencoder(VAE):
+    """The same networks without the V: z = mu, no noise, and no KL in the loss.
 
+    It reconstructs better than the VAE, and its codes lie where they like: draws from N(0, I) decode to nothing.
+    """
 
-def require_positive_ints(**values):
-    for name, value in values.items():
-        require(isinstance(value, int) and value >= 1, f"{name} must be an integer of at least 1, got {value}")
+    elbo_terms = ()  # a point is no distribution: there is no bound
 
+    def __init__(self, **options):
+        require(options.get("beta", 1) == 1, "an autoencoder has no KL for beta to weigh: leave out beta")
+        require(
+            options.get("kl_schedule") in (None, KLSchedule(), asdict(KLSchedule())),
+            "an autoencoder has no KL: leave out its schedule, free bits and capacity",
+        )
+        super().__init__(**options)
+        self.encoder.logvar.requires_grad_(False)  # nothing uses it
 
-def read_weights(path):
-    """The tensors of a .safetensors file by name. Raises FileNotFoundError, or ValueError for a damaged file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    def reparameterize(self, mu, logvar, eps):
+        """The code itself, mu. (N, Z)."""
+        self.check_latents(mu=mu, logvar=logvar, eps=eps)
+        return mu
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
-    try:
-        weights = load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
-    dtypes = {tensor.dtype for tensor in weights.values()}
-    require(weights, f"{path} is empty: it holds no weights")
-    require(
-        len(dtypes) == 1 and next(iter(dtypes)).is_floating_point,
-        f"{path} must hold floats of one dtype throughout, got {', '.join(sorted(map(str, dtypes)))}",
-    )
-    return weights
+    def terms(self, x, eps, c=None, step=None):
+        nll = self.reconstruction_nll(self(x, eps, c)[-1], x)
+        return {"loss": nll, "reconstruction_nll": nll}
 
 
 def load_model(path):
@@ -396,84 +489,90 @@ def load_model(path):
 
 @dataclass
 class VaeConfig(TrainingConfig):
-    """Train a VAE, a beta-VAE or a conditional VAE, or report on weights that any level wrote.
+    """Train a VAE, a beta-VAE, a conditional VAE or an autoencoder, or report on weights that any level wrote.
 
     Expect -ELBO near 193 nats per test image after 60 epochs of the digits (half a minute on two cores), near 101 after
-    10 epochs of MNIST (two minutes).
+    10 epochs of MNIST (three minutes).
     """
 
     beta: float = 1.0
     """Weight of the KL in training; 1 is the VAE, more asks for a simpler code. Reports always use 1."""
     conditional: bool = False
     """Give both networks the class label: the CVAE."""
+    autoencoder: bool = False
+    """Train without noise and without the KL: the baseline that shows why the V matters."""
     architecture: Literal["conv", "mlp"] = "conv"
     """Convolutions, or the fully connected network of the early papers."""
     hidden_dims: tuple[int, ...] = (400, 400)
-    """Sizes of the hidden layers of --architecture mlp, encoder's order."""
+    """Sizes of the hidden layers of --architecture mlp, encoder's order; with none given it is linear."""
     latent_dim: int | None = None
     """Size of z; by default 20, or that of --weights."""
-    weights: Path | None = None
-    """Report on this model.safetensors instead of training."""
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    """Of a pixel given z: on or off, or a grey value with squared error."""
+    sigma: float | Literal["learned"] = 1.0
+    """Standard deviation of the gaussian likelihood, in units of the grey value (0 to 1), or learned."""
+    kl_schedule: Literal["constant", "linear", "sigmoid", "cyclical"] = "constant"
+    """How the KL's weight rises to beta over the first --kl-steps training steps."""
+    kl_steps: int = 1
+    """Training steps that --kl-schedule or --capacity takes."""
+    free_bits: float = 0.0
+    """Nats that each latent may spend for free, against posterior collapse."""
+    capacity: float | None = None
+    """Train with gamma * |KL - C| instead of beta * KL, with C growing from 0 to this many nats over --kl-steps."""
+    capacity_gamma: float = 1000.0
+    """The gamma of --capacity."""
 
 
-MODEL_OPTIONS = ("beta", "conditional", "architecture", "hidden_dims")
+def build_model(config, train_images=None):
+    """A new model as the options ask, for the train_images' shape (28x28 without them). Raises ValueError."""
+    require(not (config.autoencoder and config.conditional), "--autoencoder and --conditional: choose one")
+    require(config.capacity is not None or config.capacity_gamma == 1000, "--capacity-gamma belongs to --capacity")
+    # A schedule of one step would be no schedule, and steps without one would be ignored.
+    scheduled = config.kl_schedule != "constant" or config.capacity is not None
+    require(scheduled == (config.kl_steps > 1), "--kl-schedule and --capacity go together with --kl-steps above 1")
+    options = {
+        name: getattr(config, name) for name in ("beta", "architecture", "hidden_dims", "likelihood", "sigma")
+    } | {
+        "latent_dim": 20 if config.latent_dim is None else config.latent_dim,
+        "image_shape": train_images.image_shape if train_images else (1, 28, 28),
+        "kl_schedule": KLSchedule(
+            shape=config.kl_schedule,
+            steps=config.kl_steps,
+            free_bits=config.free_bits,
+            capacity=config.capacity,
+            gamma=config.capacity_gamma,
+        ),
+    }
+    if config.conditional:
+        return ConditionalVAE(num_classes=num_classes(config.data), **options)
+    return (Autoencoder if config.autoencoder else VAE)(**options)
 
 
-def build_model(config):
-    options = {name: getattr(config, name) for name in ("beta", "architecture", "hidden_dims")}
-    with torch.random.fork_rng(devices=[]):  # the seed is the run's own and leaves the caller's random state alone
-        torch.default_generator.manual_seed(config.seed)
-        cls = ConditionalVAE if config.conditional else VAE
-        return cls(latent_dim=20 if config.latent_dim is None else config.latent_dim, **options)
+def report_first_values(model, test_images, config):
+    """The report of every level: the ELBO's terms and the first values, so that levels can be compared with `diff`."""
+    from level_script import report, report_noise
+
+    if not model.elbo_terms:
+        return report_of_terms(model, test_images, config)
+    dtype = next(model.parameters()).dtype
+    eps = torch.from_numpy(report_noise(config.seed, len(test_images), model.latent_dim))
+    thresholds = test_images.draw_thresholds(
+        len(test_images), torch.Generator(test_images.labels.device).manual_seed(config.seed)
+    )
+    parts = []
+    with torch.no_grad():
+        for index in torch.arange(len(test_images)).split(1000):
+            x, c = test_images.batch(index, None if thresholds is None else thresholds[index])
+            x, c = x.to(dtype), c if model.num_classes else None
+            mu, logvar, z, logits = model(x, eps[index].to(x), c)
+            nll, kl = model.reconstruction_nll(logits, x), model.kl_divergence(mu, logvar)
+            parts.append([tensor.cpu().numpy() for tensor in (nll, kl, mu, logvar, z, logits[:1])])
+    arrays = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return report(config.data, config.seed, *arrays, binarisation=describe(config))
 
 
 def main(argv=None):
-    from level_script import new_run_folder, one_line_errors, report, report_noise
-    from pictures import draw_all
-
-    script = Path(__file__)
-    with one_line_errors(script.name):
-        config, state = parse_config(VaeConfig, argv, script.name)
-        for name in MODEL_OPTIONS if config.weights else ():
-            require(
-                getattr(config, name) == getattr(VaeConfig, name),
-                f"--weights names a model: leave out --{name.replace('_', '-')}",
-            )
-        device = pick_device(config.device)
-        model = (load_model(config.weights) if config.weights else build_model(config)).to(device)
-        require(
-            config.latent_dim in (None, model.latent_dim), f"--latent-dim does not fit --weights: {model.latent_dim}"
-        )
-        test_images = load_resident(config.data, "test", device)
-        train_images = None if config.weights else load_resident(config.data, "train", device)
-        folder = config.resume
-        if folder is None and (config.out or not config.weights):
-            folder = new_run_folder(config.out, script.stem)
-
-    rows = []
-    if train_images:
-        if state is not None:
-            prepare_resume(state)
-        try:
-            rows = train(model, train_images, test_images, config, folder, state, script.name)
-        except Interrupted as stopped:
-            print(f"{script.name}: {stopped}; go on with: python {sys.argv[0]} --resume {folder}", file=sys.stderr)
-            raise SystemExit(130) from None
-        except (FloatingPointError, OSError) as error:  # a loss that diverged, a disk that is full
-            print(f"{script.name}: error: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
-
-    dtype = next(model.parameters()).dtype
-    x, labels = test_images.batch(slice(None))
-    x, c = x.to(dtype), labels if model.num_classes else None
-    with torch.no_grad():
-        eps = torch.from_numpy(report_noise(config.seed, len(x), model.latent_dim)).to(x)
-        mu, logvar, z, logits = model(x, eps, c)
-        terms = model.reconstruction_nll(logits, x), model.kl_divergence(mu, logvar)
-    print(report(config.data, config.seed, *(tensor.cpu().numpy() for tensor in (*terms, mu, logvar, z, logits))))
-    if folder:
-        draw_all(folder, model, test_images, config.seed, rows)
-        print(f"{'weights and pictures' if rows else 'pictures'} in {folder}", file=sys.stderr)
+    run_script(__file__, VaeConfig, build_model, argv, load_model, report_first_values)
 
 
 if __name__ == "__main__":

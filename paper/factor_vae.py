@@ -1,0 +1,148 @@
+"""FactorVAE (Kim & Mnih 2018): pay for dependence between the latents, and for nothing else.
+
+The KL of a VAE contains what the code says about the image, which one wants, and the total correlation of the codes of
+all images together, TC = KL(q(z) || prod_d q(z_d)), which says how far the latents are from independent. beta-VAE
+presses on both; FactorVAE on the second alone,
+
+    loss = reconstruction_nll + KL(q(z|x) || p(z)) + gamma * TC                            (Kim & Mnih 2018, equation 2)
+
+q(z) has no closed form, but one can draw from it (encode a random image) and from prod_d q(z_d) (permute each latent
+across a batch, every latent by its own permutation). A discriminator D learns to tell the two apart, and its logit is
+the log density ratio:
+
+    TC = E_q(z)[ log q(z) / prod_d q(z_d) ]  ~  E_q(z)[ log D(z) / (1 - D(z)) ]            (Kim & Mnih 2018, equation 3)
+
+    eps     of each image: the noise of z, and random numbers whose order is the permutation    (N, 2, Z)
+
+Run it with
+
+    python paper/factor_vae.py                                on the embedded digits
+    python paper/factor_vae.py --data sprites32 --train-images 50000 --epochs 30 --gamma 35
+
+Paper: Kim & Mnih 2018, "Disentangling by Factorising", arXiv:1802.05983
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from experiment import TrainingConfig, run_script
+from trainer import require
+from vae_paper import VAE
+
+
+def permute_dims(z, keys):
+    """Draws from prod_d q(z_d): every latent permuted across the batch, by itself (Kim & Mnih 2018, algorithm 1).
+
+    z: (N, Z). keys: (N, Z) random numbers; the order of a column is its permutation. Returns (N, Z).
+    """
+    return z.gather(0, keys.argsort(dim=0))
+
+
+class Discriminator(nn.Module):
+    """z (N, Z) -> (N,) logits of "drawn from q(z)" against "from prod_d q(z_d)"; 6 layers of 1000 in the paper."""
+
+    def __init__(self, latent_dim, width, depth):
+        super().__init__()
+        dims = (latent_dim, *depth * [width])
+        hidden = (part for a, b in pairwise(dims) for part in (nn.Linear(a, b), nn.LeakyReLU(0.2)))
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, 1))
+
+    def forward(self, z):
+        return self.layers(z).squeeze(1).to(z.dtype)
+
+
+class FactorVAE(VAE):
+    """A VAE with a penalty on the total correlation of its codes.
+
+    gamma: weight of the TC. width, depth: of the discriminator's hidden layers. The other arguments are the VAE's.
+    Raises ValueError for arguments out of range, and for beta, whose place gamma takes.
+    """
+
+    couples_batch = True
+    smallest_batch = 2
+
+    def __init__(self, gamma=35.0, width=1000, depth=6, latent_dim=10, **options):
+        require(0 <= gamma < float("inf"), f"gamma must be a finite number of at least 0, got {gamma}")
+        require(min(width, depth) >= 1, f"the discriminator needs width and depth of at least 1, got {width}, {depth}")
+        require(options.get("beta", 1) == 1, "FactorVAE weighs the total correlation by gamma: leave out beta")
+        super().__init__(latent_dim=latent_dim, **options)
+        self.gamma, self.width, self.depth = gamma, width, depth
+        self.discriminator = Discriminator(latent_dim, width, depth)
+
+    @property
+    def noise_shape(self):
+        return (2, self.latent_dim)
+
+    def optimizers(self, lr):
+        """Two players: the VAE lowers its loss, then the discriminator lowers its own on the same codes."""
+        theirs = list(self.discriminator.parameters())
+        ours = [parameter for parameter in self.parameters() if all(parameter is not other for other in theirs)]
+        return {
+            "loss": torch.optim.Adam(ours, lr=lr, fused=True),
+            "discriminator_nll": torch.optim.Adam(theirs, lr=1e-4, betas=(0.5, 0.9), fused=True),
+        }
+
+    def terms(self, x, eps, c=None, step=None):
+        """Each (N,) nats per image, but for the discriminator's, which is nats per decision.
+
+        loss = reconstruction_nll + kl_divergence + gamma * total_correlation (equation 2). The discriminator judges
+        codes of one half of the batch as they are, and those of the other half permuted: the paper's second batch.
+        """
+        eps, keys = eps.unbind(dim=1)  # (N, Z) each
+        mu, logvar, z, logits = self(x, eps, c)
+        nll, kl = self.reconstruction_nll(logits, x), self.kl_divergence(mu, logvar)
+        # The VAE sees the discriminator as it stands: gradients reach z, not the discriminator's parameters.
+        fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
+        total_correlation = functional_call(self.discriminator, fixed, (z,))  # log D - log(1 - D) is D's logit
+
+        joint, other = z.detach().tensor_split(2)
+        product = permute_dims(other, keys[len(joint) :])
+        judged = self.discriminator(torch.cat([joint, product]))
+        is_joint = torch.cat([torch.ones(len(joint)), torch.zeros(len(product))]).to(judged)
+        return {
+            "loss": nll + kl + self.gamma * total_correlation,
+            "reconstruction_nll": nll,
+            "kl_divergence": kl,
+            "total_correlation": total_correlation,
+            "discriminator_nll": F.binary_cross_entropy_with_logits(judged, is_joint, reduction="none"),
+        }
+
+    def config(self):
+        return super().config() | {"gamma": self.gamma, "width": self.width, "depth": self.depth}
+
+
+@dataclass
+class FactorConfig(TrainingConfig):
+    """Train a FactorVAE (Kim & Mnih 2018): a VAE and a discriminator that tells it how dependent its latents are."""
+
+    gamma: float = 35.0
+    """Weight of the total correlation; the paper's best for dSprites is 35."""
+    latent_dim: int = 10
+    """Size of z."""
+    discriminator_width: int = 1000
+    """Units in each of the discriminator's hidden layers."""
+    discriminator_depth: int = 6
+    """Its hidden layers."""
+
+
+def build_model(config, train_images):
+    return FactorVAE(
+        config.gamma,
+        config.discriminator_width,
+        config.discriminator_depth,
+        config.latent_dim,
+        image_shape=train_images.image_shape,
+    )
+
+
+def main(argv=None):
+    run_script(__file__, FactorConfig, build_model, argv, FactorVAE.load_file)
+
+
+if __name__ == "__main__":
+    main()

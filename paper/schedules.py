@@ -1,0 +1,104 @@
+"""How the KL enters the loss while a VAE trains: annealed, kept from collapsing, or held at a capacity.
+
+Everything here is a pure function of the training step, so nothing advances when the test images are evaluated, and a
+run that resumes at a step has the weight of that step. `step` counts the training steps done so far; None stands for
+the end of the schedule.
+
+Papers, cited below by their first author and year:
+    Bowman et al. 2016, "Generating Sentences from a Continuous Space", arXiv:1511.06349 (sigmoid)
+    Sonderby et al. 2016, "Ladder Variational Autoencoders", arXiv:1602.02282 (linear warm-up)
+    Kingma et al. 2016, "Improving Variational Inference with Inverse Autoregressive Flow", arXiv:1606.04934 (free bits)
+    Burgess et al. 2018, "Understanding disentangling in beta-VAE", arXiv:1804.03599 (capacity)
+    Fu et al. 2019, "Cyclical Annealing Schedule", arXiv:1903.10145 (cyclical)
+"""
+
+import math
+from dataclasses import dataclass
+
+
+def constant(step, steps):
+    """1, from the first step on."""
+    return 1.0
+
+
+def linear(step, steps):
+    """From 0 to 1 in equal increments over `steps` steps, then 1 (Sonderby 2016)."""
+    return min(1.0, step / steps)
+
+
+def sigmoid(step, steps, steepness=12.0):
+    """From nearly 0 to nearly 1 along a logistic curve, 1/2 in the middle of `steps` steps, then 1 (Bowman 2016).
+
+    It starts and ends at sigmoid(-+ steepness / 2): 0.0025 and 0.9975 for 12.
+    """
+    return 1.0 if step >= steps else 1 / (1 + math.exp(-steepness * (step / steps - 0.5)))
+
+
+def cyclical(step, steps, cycles=4, ramp=0.5):
+    """`cycles` times from 0 to 1 over `steps` steps, then 1 (Fu 2019).
+
+    Of each cycle the first part, `ramp`, rises linearly, and the rest stays at 1.
+    """
+    if step >= steps:
+        return 1.0
+    return min(1.0, step * cycles / steps % 1 / ramp)
+
+
+SHAPES = {"constant": constant, "linear": linear, "sigmoid": sigmoid, "cyclical": cyclical}
+
+
+def free_bits(kl, nats, group_size=1):
+    """The KL of a batch, of which each group of latents may spend `nats` for free (Kingma 2016, appendix).
+
+        sum over groups g of max(lambda, mean over the batch of KL_g)
+
+    The mean is taken before the maximum: a group is let off when it says little on average, however much about one
+    image. kl: (N, Z) nats per image and latent -> a scalar, nats. Raises ValueError if the groups do not divide the
+    latents.
+    """
+    if kl.shape[1] % group_size:
+        raise ValueError(f"{kl.shape[1]} latents do not make groups of {group_size}")
+    per_group = kl.mean(dim=0).view(-1, group_size).sum(dim=1)  # (Z / group_size,)
+    return per_group.clamp(min=nats).sum()
+
+
+@dataclass(frozen=True)
+class KLSchedule:
+    """The KL's part of the loss, in nats. By default beta * KL, from the first step on.
+
+    shape, steps: `beta` is multiplied by this annealing curve. free_bits: nats that every latent (or group of
+    `group_size` latents) may spend for free. capacity: if given, the penalty is instead gamma * |KL - C|, where C grows
+    linearly from 0 to this many nats over `steps` steps (Burgess 2018). Raises ValueError for values out of
+    range or that contradict each other.
+    """
+
+    shape: str = "constant"
+    steps: int = 1
+    free_bits: float = 0.0
+    group_size: int = 1
+    capacity: float | None = None
+    gamma: float = 1000.0
+
+    def __post_init__(self):
+        if self.shape not in SHAPES:
+            raise ValueError(f"the KL schedule must be one of {', '.join(SHAPES)}, got {self.shape!r}")
+        for name, least in (("steps", 1), ("group_size", 1), ("free_bits", 0), ("capacity", 0), ("gamma", 0)):
+            if (value := getattr(self, name)) is not None and not least <= value < math.inf:
+                raise ValueError(f"{name} of the KL schedule must be finite and at least {least}, got {value}")
+        if self.capacity is not None and (self.shape != "constant" or self.free_bits):
+            raise ValueError("capacity sets the whole KL: leave out the annealing schedule and free bits")
+
+    @property
+    def couples_batch(self):
+        """Free bits and capacity look at the KL's mean over the batch, not at each image's."""
+        return self.free_bits > 0 or self.capacity is not None
+
+    def penalty(self, kl, beta, step):
+        """kl: (N, Z) nats per image and latent -> (N,) nats per image, or a scalar where the batch is coupled."""
+        if self.capacity is not None:
+            target = self.capacity * linear(self.steps if step is None else step, self.steps)
+            return self.gamma * (kl.sum(dim=1).mean() - target).abs()
+        weight = beta * (1.0 if step is None else SHAPES[self.shape](step, self.steps))
+        if self.free_bits:
+            return weight * free_bits(kl, self.free_bits, self.group_size)
+        return weight * kl.sum(dim=1)

@@ -1,0 +1,343 @@
+"""The VQ-VAE (van den Oord 2017): the code is a small picture of words from a learned codebook.
+
+The encoder proposes a vector for each place of a 7x7 grid, and the nearest entry of the codebook takes its place:
+
+    z_q = e_k,   k = argmin_j |z_e - e_j|                                               (van den Oord 2017, equation 2)
+    loss = -log p(x|z_q) + |sg[z_e] - e|^2 + commitment * |z_e - sg[e]|^2               (van den Oord 2017, equation 3)
+
+sg stops the gradient. Choosing has none, so the decoder's is handed to the encoder as it is (straight-through). The
+second term moves the codebook to the encoder's vectors; a running mean of the vectors that chose an entry does the same
+with less noise (codebook "ema", appendix A.1). The third keeps the encoder from running away.
+
+There is no prior in this yet: a uniform one would make each image cost 49 ln K nats. A network that predicts each code
+from those before it, row by row, is trained on the codes of the moment. They are integers, which no gradient passes,
+so the two do not disturb each other, and together they say what an image costs:
+
+    -log p(x) <= -log p(x|z_q) - log p(codes)                                   -ELBO; the posterior is a single point
+
+    x        images in [0, 1]                                 (N, C, H, W)
+    z_e      the encoder's vectors                            (N, D, H/4, W/4)
+    codes    the chosen entries                               (N, H/4, W/4) integers in 0 .. K - 1
+    eps      numbers whose order chooses vectors at random    (N, H/4 * W/4)
+
+Run it with
+
+    python paper/vq_vae.py                                    on the embedded digits
+    python paper/vq_vae.py --codebook gradient                the codebook learned by gradients
+    python paper/vq_vae.py --data mnist --epochs 10
+
+Paper: van den Oord, Vinyals & Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from experiment import TrainingConfig, report_of_terms, run_script
+from trainer import TrainableModel, require, require_positive_ints
+
+
+def nearest(vectors, codebook):
+    """The entry nearest to each vector (equation 2): (M, D), (K, D) -> (M,) integers."""
+    # |v - e|^2 = |v|^2 - 2 v e + |e|^2, of which |v|^2 is the same for every entry.
+    return (codebook.square().sum(dim=1) - 2 * vectors @ codebook.T).argmin(dim=1)
+
+
+def straight_through(z_e, z_q):
+    """z_q going forward; going backward its gradient is z_e's. Both (N, D, h, w)."""
+    return z_e + (z_q - z_e).detach()
+
+
+def perplexity(counts):
+    """exp(entropy) of how often each entry was chosen, (K,) -> a scalar: 1 if always the same, K if all equally."""
+    share = counts / counts.sum()
+    return torch.special.entr(share).sum().exp()
+
+
+class Codebook(nn.Module):
+    """K vectors of D numbers, moved to the encoder's vectors by gradients or as running means.
+
+    Like BatchNorm it learns from the batches it sees in training mode and stays as it is in evaluation mode. Both kinds
+    count how often an entry is chosen, a running mean over the batches, and put entries that nobody chooses onto
+    vectors of the batch. They all start so: with a count of 0.
+    """
+
+    REVIVE_BELOW = 0.1  # of a fair share, M / K vectors in a batch of M
+
+    def __init__(self, num_codes, code_dim, kind, decay):
+        super().__init__()
+        self.kind, self.decay = kind, decay
+        entries = torch.zeros(num_codes, code_dim)
+        if kind == "gradient":
+            self.entries = nn.Parameter(entries)
+        else:
+            self.register_buffer("entries", entries)
+            self.register_buffer("sums", entries.clone())  # of the vectors that chose an entry, a running mean
+        self.register_buffer("counts", torch.zeros(num_codes))
+
+    def forward(self, z_e, keys):
+        """z_e (N, D, h, w), keys (N, h w) -> z_q (N, D, h, w) and codes (N, h, w)."""
+        n, _, h, w = z_e.shape
+        vectors = z_e.detach().movedim(1, 3).flatten(0, 2)  # (M, D), M = N h w
+        if self.training:
+            self.revive(vectors, keys.flatten())
+        codes = nearest(vectors, self.entries.detach())
+        z_q = F.embedding(codes, self.entries).view(n, h, w, -1).movedim(3, 1)
+        if self.training:
+            self.update(vectors, codes)
+        return z_q, codes.view(n, h, w)
+
+    @torch.no_grad()
+    def revive(self, vectors, keys):
+        """Put dead entries onto vectors of the batch, drawn by the order of `keys` (M,), and give them a fair share."""
+        fair = len(vectors) / len(self.counts)
+        dead = self.counts < self.REVIVE_BELOW * fair  # (K,)
+        drawn = keys.argsort()[torch.arange(len(dead), device=keys.device) % len(keys)]
+        self.entries.copy_(torch.where(dead[:, None], vectors[drawn], self.entries))
+        self.counts.copy_(torch.where(dead, fair, self.counts))
+        if self.kind == "ema":
+            self.sums.copy_(torch.where(dead[:, None], fair * self.entries, self.sums))
+
+    @torch.no_grad()
+    def update(self, vectors, codes):
+        """The running means of the batch's counts and sums; for "ema" the entries are their ratio (appendix A.1)."""
+        chosen = F.one_hot(codes, len(self.counts)).to(vectors)  # (M, K)
+        self.counts.lerp_(chosen.sum(dim=0), 1 - self.decay)
+        if self.kind == "ema":
+            self.sums.lerp_(chosen.T @ vectors, 1 - self.decay)
+            # Laplace smoothing: a little is added to every count, so that none is zero, and the total stays.
+            total, least = self.counts.sum(), 1e-5
+            smoothed = (self.counts + least) * total / (total + least * len(self.counts))
+            self.entries.copy_(self.sums / smoothed[:, None])
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A convolution that sees only what comes before a place, row by row; `itself`: and the place itself.
+
+    (van den Oord et al. 2016, "Pixel Recurrent Neural Networks", arXiv:1601.06759: mask A, and B with `itself`. A stack
+    of them never sees a wedge to the upper right, which the first layer's large kernel keeps small here.)
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, itself):
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        middle = kernel_size**2 // 2
+        mask = torch.arange(kernel_size**2) < middle + itself
+        self.register_buffer("mask", mask.view(kernel_size, kernel_size).float(), persistent=False)
+
+    def forward(self, h):
+        return F.conv2d(h, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+class CodePrior(nn.Module):
+    """p(codes) = prod_i p(code_i | the codes before it, row by row): a small PixelCNN."""
+
+    def __init__(self, num_codes, channels=64, blocks=3):
+        super().__init__()
+        self.embedding = nn.Embedding(num_codes, channels)
+        self.first = MaskedConv2d(channels, channels, 7, itself=False)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(), MaskedConv2d(channels, channels, 3, itself=True), nn.ReLU(), nn.Conv2d(channels, channels, 1)
+            )
+            for _ in range(blocks)
+        )
+        self.logits = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, num_codes, 1))
+
+    def forward(self, codes):
+        """codes (N, h, w) -> logits (N, K, h, w) of each code given those before it."""
+        h = self.first(self.embedding(codes).movedim(3, 1))
+        for block in self.blocks:
+            h = h + block(h)
+        return self.logits(h)
+
+    def nll(self, codes):
+        """-log p(codes): (N, h, w) -> (N,) nats."""
+        return F.cross_entropy(self(codes).float(), codes, reduction="none").flatten(1).sum(dim=1)
+
+    @torch.no_grad()
+    def sample(self, uniform):
+        """Codes drawn one after the other: uniform (N, h, w) in [0, 1) -> (N, h, w), by the inverse of each CDF."""
+        codes = torch.zeros(uniform.shape, dtype=torch.int64, device=uniform.device)
+        for i in range(uniform.shape[1]):
+            for j in range(uniform.shape[2]):
+                cdf = self(codes)[:, :, i, j].softmax(dim=1).cumsum(dim=1)  # (N, K)
+                below = (cdf < uniform[:, i, j, None]).sum(dim=1)
+                codes[:, i, j] = below.clamp(max=cdf.shape[1] - 1)  # rounding may leave the CDF's end below 1
+        return codes
+
+
+class ResidualBlock(nn.Module):
+    """h + conv 1x1 (ReLU (conv 3x3 (ReLU h)))."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, channels, 1)
+
+    def forward(self, h):
+        return h + self.conv2(F.relu(self.conv1(F.relu(h))))
+
+
+class VQVAE(TrainableModel):
+    """The encoder, the codebook, the decoder with a Bernoulli likelihood, and the prior over the codes.
+
+    num_codes: K. code_dim: D. codebook: "ema" or "gradient". commitment: weight of the third term. decay: of the
+    running means. image_shape: (C, H, W), sides multiples of 4. Raises ValueError for arguments out of range.
+    """
+
+    couples_batch = True  # through the codebook's running means
+    elbo_terms = ("reconstruction_nll", "prior_nll")
+
+    def __init__(
+        self, num_codes=128, code_dim=16, codebook="ema", commitment=0.25, decay=0.99, image_shape=(1, 28, 28)
+    ):
+        super().__init__()
+        self.image_shape = channels, height, width = tuple(image_shape)
+        require_positive_ints(num_codes=num_codes, code_dim=code_dim)
+        require(codebook in ("ema", "gradient"), f"codebook must be ema or gradient, got {codebook!r}")
+        require(0 <= commitment < math.inf, f"commitment must be a finite number of at least 0, got {commitment}")
+        require(0 <= decay < 1, f"decay must lie in [0, 1), got {decay}")
+        require(height % 4 == width % 4 == 0, f"images need sides that are multiples of 4, got {self.image_shape}")
+        self.num_codes, self.code_dim, self.commitment = num_codes, code_dim, commitment
+        self.grid = (height // 4, width // 4)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, stride=2, padding=1),  # (N, 32, 14, 14)
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),  # (N, 64, 7, 7)
+            ResidualBlock(64),
+            nn.ReLU(),
+            nn.Conv2d(64, code_dim, 1),  # (N, D, 7, 7)
+        )
+        self.codebook = Codebook(num_codes, code_dim, codebook, decay)
+        self.decoder = nn.Sequential(
+            nn.Conv2d(code_dim, 64, 3, padding=1),  # (N, 64, 7, 7)
+            ResidualBlock(64),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=1),  # (N, 32, 14, 14)
+            nn.ReLU(),
+            nn.ConvTranspose2d(32, channels, 3, stride=2, padding=1, output_padding=1),  # (N, C, 28, 28)
+        )
+        self.prior = CodePrior(num_codes)
+
+    @property
+    def noise_shape(self):
+        return (math.prod(self.grid),)
+
+    def encode(self, x):
+        """x (N, C, H, W) -> codes (N, h, w), without learning from x."""
+        self.check_images(x)
+        return nearest(self.encoder(x).movedim(1, 3).flatten(0, 2), self.codebook.entries).view(-1, *self.grid)
+
+    def decode(self, codes):
+        """codes (N, h, w) -> logits (N, C, H, W)."""
+        return self.decoder(F.embedding(codes, self.codebook.entries).movedim(3, 1))
+
+    def sample(self, uniform):
+        """Images from the prior: uniform (N, h, w) in [0, 1) -> (N, C, H, W) in [0, 1]."""
+        return torch.sigmoid(self.decode(self.prior.sample(uniform)))
+
+    def terms(self, x, eps, c=None, step=None):
+        """Each (N,): nats per image, squared distances summed over the grid, the batch's perplexity (not in the loss).
+
+        loss = reconstruction_nll + commitment * distance [+ distance, for codebook "gradient"] + prior_nll (equation 3
+        and the prior's own loss).
+        """
+        self.check_images(x)
+        z_e = self.encoder(x).to(x.dtype)
+        z_q, codes = self.codebook(z_e, eps)
+        logits = self.decoder(straight_through(z_e, z_q)).to(x.dtype)
+        nll = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
+        to_encoder = (z_e - z_q.detach()).square().flatten(1).sum(dim=1)
+        to_codebook = (z_e.detach() - z_q).square().flatten(1).sum(dim=1) if self.codebook.kind == "gradient" else 0.0
+        prior_nll = self.prior.nll(codes)
+        counts = torch.bincount(codes.flatten(), minlength=self.num_codes).to(x.dtype)
+        return {
+            "loss": nll + self.commitment * to_encoder + to_codebook + prior_nll,
+            "reconstruction_nll": nll,
+            "prior_nll": prior_nll,
+            "distance": to_encoder,
+            "perplexity": perplexity(counts).expand(len(x)),
+        }
+
+    def check_images(self, x):
+        if self.validate:
+            good = x.ndim == 4 and tuple(x.shape[1:]) == self.image_shape and x.is_floating_point()
+            require(
+                good and len(x) > 0 and x.min() >= 0 and x.max() <= 1,  # NaN fails every comparison
+                f"x must be floats in [0, 1] of shape (N, {str(self.image_shape)[1:]}, got {x.dtype} {tuple(x.shape)}",
+            )
+
+    def config(self):
+        names = ("num_codes", "code_dim", "commitment", "image_shape")
+        own = {name: getattr(self, name) for name in names}
+        return {"class": "VQVAE"} | own | {"codebook": self.codebook.kind, "decay": self.codebook.decay}
+
+
+@dataclass
+class VqConfig(TrainingConfig):
+    """Train a VQ-VAE (van den Oord 2017) with a small PixelCNN as the prior over its codes."""
+
+    num_codes: int = 128
+    """Entries in the codebook."""
+    code_dim: int = 16
+    """Numbers in each entry."""
+    codebook: Literal["ema", "gradient"] = "ema"
+    """How the codebook follows the encoder: as running means, or by gradients."""
+    commitment: float = 0.25
+    """Weight of the term that keeps the encoder near the codebook."""
+    decay: float = 0.99
+    """Of the running means, per step."""
+
+
+def build_model(config, train_images):
+    return VQVAE(
+        config.num_codes, config.code_dim, config.codebook, config.commitment, config.decay, train_images.image_shape
+    )
+
+
+@torch.no_grad()
+def code_counts(model, images):
+    """How often each entry is chosen over all images: (K,)."""
+    parts = torch.arange(len(images)).split(1000)
+    dtype = model.codebook.counts.dtype
+    codes = torch.cat([model.encode(images.batch(part)[0].to(dtype)).flatten() for part in parts])
+    return torch.bincount(codes, minlength=model.num_codes).cpu()
+
+
+def report(model, test_images, config):
+    used = code_counts(model, test_images)
+    return (
+        report_of_terms(model, test_images, config)
+        + f"\ncodebook over the test set: perplexity {perplexity(used.double()):.1f}, "
+        + f"{int((used > 0).sum())} of {model.num_codes} entries used"
+    )
+
+
+@torch.no_grad()
+def draw(folder, model, images, seed, rows=()):
+    """The pictures of a VQ-VAE."""
+    from level_script import save_loss_curves
+    from pictures import loss_curves, save_codebook_use, save_reconstructions, save_samples
+
+    device, dtype = model.codebook.counts.device, model.codebook.counts.dtype
+    x = images.batch(torch.arange(10))[0].to(dtype)
+    uniform = torch.rand(80, *model.grid, generator=torch.Generator().manual_seed(seed)).to(device)
+    if rows:
+        save_loss_curves(folder / "loss_curves.png", loss_curves(rows))
+    decoded = torch.sigmoid(model.decode(model.encode(x)))
+    save_reconstructions(folder / "reconstructions.png", x.cpu(), decoded.cpu())
+    save_samples(
+        folder / "samples.png", model.sample(uniform).unflatten(0, (8, 10)).cpu(), source="codes drawn from the prior"
+    )
+    save_codebook_use(folder / "codebook_use.png", code_counts(model, images).numpy())
+
+
+def main(argv=None):
+    run_script(__file__, VqConfig, build_model, argv, VQVAE.load_file, report, draw)
+
+
+if __name__ == "__main__":
+    main()
