@@ -41,10 +41,11 @@ def report(
     return "\n".join(lines)
 
 
-def report_terms(header, means):
-    """A header and the mean of each term, {name: number}, as lines of text."""
+def report_terms(header, means, units=None):
+    """A header and the mean of each term, {name: number}, as lines of text. units: of the terms that are not nats."""
     width = max(14, *map(len, means))
-    lines = [f"  {name:<{width}}{mean:12.3f}" for name, mean in means.items()]
+    units = {name: f" {unit}" for name, unit in (units or {}).items()}
+    lines = [f"  {name:<{width}}{mean:12.3f}{units.get(name, '')}" for name, mean in means.items()]
     return "\n".join([header, "mean over the images, in nats per image", *lines])
 
 
@@ -71,8 +72,11 @@ def save_image_grid(path, rows, title, row_labels=None):
     figure.savefig(path, dpi=120)
 
 
-def save_loss_curves(path, terms):
-    """Draw each term of the objective over the epochs. terms: {name: (epochs, 2)}, train and test, nats per image."""
+def save_loss_curves(path, terms, units=None):
+    """Draw each term of the objective over the epochs. terms: {name: (epochs, 2)}, train and test.
+
+    units: {name: unit} of those that are not in nats per image.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -80,7 +84,7 @@ def save_loss_curves(path, terms):
     for axes, (name, values) in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms.items(), strict=True):
         epochs = range(1, len(values) + 1)
         axes.plot(epochs, values, marker="." if len(values) < 10 else None, label=["train", "test"])
-        axes.set(title=name, xlabel="epoch", ylabel="nats per image")
+        axes.set(title=name, xlabel="epoch", ylabel=(units or {}).get(name, "nats per image"))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
     figure.savefig(path, dpi=120)

@@ -323,4 +323,4 @@ def report_of_terms(model, test_images, config):
     means = evaluate(model, test_images, config.seed, size).means()
     values = {"-ELBO": sum(means[name] for name in model.elbo_terms)} if model.elbo_terms else {}
     header = f"{config.data}, test set: {len(test_images)} images, {describe(config)}"
-    return report_terms(f"{header}, noise seed {config.seed}", values | means)
+    return report_terms(f"{header}, noise seed {config.seed}", values | means, model.units)

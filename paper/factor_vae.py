@@ -24,6 +24,7 @@ Paper: Kim & Mnih 2018, "Disentangling by Factorising", arXiv:1802.05983
 
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,7 @@ class FactorVAE(VAE):
     """
 
     couples_batch = True
+    units = MappingProxyType({"discriminator_nll": "nats per decision"})
     smallest_batch = 2
 
     def __init__(self, gamma=35.0, width=1000, depth=6, latent_dim=10, **options):

@@ -1,4 +1,4 @@
-"""What a trained VAE says about images: log p(x), which latents it uses, which images surprise it, which pixels it doubts.
+"""What a trained VAE says about images: log p(x), the latents it uses, images that surprise it, pixels that it doubts.
 
     python paper/likelihood.py log-likelihood --run runs/iwae-001                 log p(x) with 5000 samples per image
     python paper/likelihood.py anomalies --run runs/vae_paper-001                 the most anomalous test images

@@ -170,7 +170,7 @@ def draw_all(folder, model, images, seed, rows=()):
         return model.sample(z.flatten(0, -2), c).unflatten(0, z.shape[:-1]).cpu().numpy()
 
     if rows:
-        save_loss_curves(folder / "loss_curves.png", loss_curves(rows))
+        save_loss_curves(folder / "loss_curves.png", loss_curves(rows), model.units)
     save_reconstructions(folder / "reconstructions.png", x[:10].cpu(), decoded(mu[:10], labels[:10]))
     if conditional:
         z = report_noise(seed + 1, 10, model.latent_dim)[None].repeat(model.num_classes, axis=0)

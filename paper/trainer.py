@@ -25,6 +25,7 @@ import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import torch.distributed as dist
@@ -36,13 +37,15 @@ from tqdm import tqdm
 class TrainableModel(nn.Module):
     """What the loop asks of a model. A paper's model derives from it and adds its own networks and `terms`.
 
-    noise_shape: the shape of the standard normal noise that one image needs in a step; eps is (N, *noise_shape).
-    num_classes: 0, or the number of classes of a model that wants the labels c.
-    couples_batch: whether an image's terms depend on the other images of its batch. Such a model is evaluated in
-    batches of the training size and trained in one process only. smallest_batch: the fewest images that `terms` makes
-    sense for; a shorter last batch joins the one before it. validate: as in torch.distributions, whether inputs are
-    looked at, which makes a GPU wait; off while training. elbo_terms: the terms whose sum is -ELBO in nats, if there
-    are any.
+    noise_shape     the shape of the standard normal noise that one image needs in a step; eps is (N, *noise_shape)
+    image_shape     (C, H, W)
+    num_classes     0, or the number of classes of a model that wants the labels c
+    couples_batch   whether an image's terms depend on the other images of its batch; such a model is evaluated in
+                    batches of the training size, and trained in one process only
+    smallest_batch  the fewest images that `terms` makes sense for; a shorter last batch joins the one before it
+    validate        as in torch.distributions, whether inputs are looked at, which makes a GPU wait; off while training
+    elbo_terms      the terms whose sum is -ELBO in nats, if there are any
+    units           {term: unit} of the terms that are not in nats per image
     """
 
     noise_shape = ()
@@ -51,6 +54,7 @@ class TrainableModel(nn.Module):
     smallest_batch = 1
     validate = True
     elbo_terms = ("reconstruction_nll", "kl_divergence")
+    units = MappingProxyType({})
 
     def terms(self, x, eps, c=None, step=None):
         """Each term of the objective, (N,) nats per image, as {"loss": what is minimised, name: term, ...}.
@@ -252,9 +256,8 @@ class Run:
         return batches
 
     def train(self, stop):
-        progress = tqdm(
-            total=self.config.epochs, initial=self.epoch - 1, desc="training", unit="epoch", disable=rank() > 0 or None
-        )
+        quiet = {"disable": True} if rank() > 0 else {}
+        progress = tqdm(total=self.config.epochs, initial=self.epoch - 1, desc="training", unit="epoch", **quiet)
         with progress:
             while self.epoch <= self.config.epochs:
                 self.train_epoch(stop)

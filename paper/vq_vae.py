@@ -31,6 +31,7 @@ Paper: van den Oord, Vinyals & Kavukcuoglu 2017, "Neural Discrete Representation
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -190,6 +191,7 @@ class VQVAE(TrainableModel):
 
     couples_batch = True  # through the codebook's running means
     elbo_terms = ("reconstruction_nll", "prior_nll")
+    units = MappingProxyType({"distance": "squared distance", "perplexity": "entries of a batch"})
 
     def __init__(
         self, num_codes=128, code_dim=16, codebook="ema", commitment=0.25, decay=0.99, image_shape=(1, 28, 28)
@@ -326,7 +328,7 @@ def draw(folder, model, images, seed, rows=()):
     x = images.batch(torch.arange(10))[0].to(dtype)
     uniform = torch.rand(80, *model.grid, generator=torch.Generator().manual_seed(seed)).to(device)
     if rows:
-        save_loss_curves(folder / "loss_curves.png", loss_curves(rows))
+        save_loss_curves(folder / "loss_curves.png", loss_curves(rows), model.units)
     decoded = torch.sigmoid(model.decode(model.encode(x)))
     save_reconstructions(folder / "reconstructions.png", x.cpu(), decoded.cpu())
     save_samples(

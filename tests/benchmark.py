@@ -22,8 +22,9 @@ from torch import nn
 
 import vae_lowlevel
 import vae_numpy
+from experiment import ResidentImages, TrainingConfig
 from image_data import data_folder, load_uint8_images
-from trainer import ResidentImages, TrainingConfig, train
+from trainer import train
 from vae_paper import VAE
 
 LATENT_DIM = 20

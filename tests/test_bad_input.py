@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+import experiment
 import vae_lowlevel
 import vae_numpy
 import vae_paper
@@ -38,7 +39,7 @@ def refused(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vae_lowlevel, "train", no_training)
-    monkeypatch.setattr(vae_paper, "train", no_training)
+    monkeypatch.setattr(experiment, "train", no_training)
 
     def call(script, *args, own=True):
         before = files_below(tmp_path)
@@ -122,7 +123,6 @@ def test_a_learning_rate_is_a_positive_number(refused, script, lr):
         (["--beta", "inf"], "beta must be a finite number of at least 0, got inf"),
         (["--architecture", "mlp", "--hidden-dims", 0], "hidden_dims[0] must be an integer of at least 1, got 0"),
         (["--architecture", "mlp", "--hidden-dims", 32, -1], "hidden_dims[1] must be an integer of at least 1, got -1"),
-        (["--architecture", "mlp", "--hidden-dims"], "hidden_dims must name at least one hidden layer"),
         (["--device", "nonsense"], "unknown --device nonsense: expected auto, cpu, cuda, cuda:N or mps"),
         (["--device", "cuda"], "--device cuda is not on this machine"),
         (["--device", "cuda:1"], "--device cuda:1 is not on this machine"),

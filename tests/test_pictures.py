@@ -10,9 +10,9 @@ from sklearn.decomposition import PCA
 
 import level_script
 import pictures
+from experiment import ResidentImages
 from level_script import report_noise, save_image_grid, save_loss_curves
 from pictures import draw_all, loss_curves, manifold_codes, save_latent_space, save_manifold, save_samples
-from trainer import ResidentImages
 from vae_paper import VAE, ConditionalVAE
 
 # --- A stand-in model ------------------------------------------------------------------------------------------------
@@ -20,6 +20,8 @@ from vae_paper import VAE, ConditionalVAE
 
 class Spelling:
     """Decodes a code into an image (1, 2, Z): the first row spells z, the second the class that was asked for."""
+
+    units = {}  # noqa: RUF012
 
     def __init__(self, mu, logvar, num_classes=0):
         self.mu, self.logvar = mu, logvar
@@ -127,25 +129,31 @@ def test_rows_of_conditional_samples_are_named_after_their_class(figure, tmp_pat
 
 
 @pytest.mark.parametrize("num_classes", [0, 10])
-def test_interpolation_runs_straight_from_mean_to_mean(monkeypatch, tmp_path, num_classes):
+def test_interpolation_runs_from_mean_to_mean_straight_and_on_an_arc(monkeypatch, tmp_path, num_classes):
     model, labels, drawn = draw(monkeypatch, tmp_path, num_classes=num_classes)
-    (images, condition), _ = drawn["interpolation.png"]
-    first = [labels.tolist().index(label) for label in range(10)]
+    (images, condition, names), _ = drawn["interpolation.png"]
+    first = [labels.tolist().index(label) for label in range(5)]
     start, end = model.mu[first].numpy(), model.mu[[*first[1:], first[0]]].numpy()
     assert images.shape[:2] == (10, 10)
-    line = codes(images)
-    np.testing.assert_array_equal(line[:, 0], start)
-    np.testing.assert_array_equal(line[:, -1], end)
+    assert names == 5 * ["straight", "arc"]
+    line, arc = codes(images)[::2], codes(images)[1::2]
+    for way in (line, arc):
+        np.testing.assert_allclose(way[:, 0], start, atol=1e-6)
+        np.testing.assert_allclose(way[:, -1], end, atol=1e-6)
     steps = np.diff(line, axis=1)
     np.testing.assert_allclose(steps, ((end - start) / 9)[:, None].repeat(9, axis=1), atol=1e-6)
-    kept = np.arange(10) if num_classes else np.full(10, -1)
+    lengths = np.linspace(np.linalg.norm(start, axis=1), np.linalg.norm(end, axis=1), 10, axis=1)
+    np.testing.assert_allclose(np.linalg.norm(arc, axis=2), lengths, rtol=1e-5)
+    kept = np.arange(5).repeat(2) if num_classes else np.full(10, -1)
     np.testing.assert_array_equal(classes(images), kept[:, None].repeat(10, axis=1))
     assert bool(condition) == (num_classes > 0)
 
 
-def test_interpolation_takes_the_classes_that_are_there(monkeypatch, tmp_path):
-    _, labels, drawn = draw(monkeypatch, tmp_path, count=6)
-    assert len(drawn["interpolation.png"][0][0]) == len(labels.unique()) == 6
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_interpolation_takes_the_classes_that_are_there(monkeypatch, tmp_path, count):
+    _, labels, drawn = draw(monkeypatch, tmp_path, count=count)
+    assert len(labels.unique()) == count
+    assert len(drawn["interpolation.png"][0][0]) == 2 * min(count, 5)
 
 
 @pytest.mark.parametrize("num_classes", [0, 10])

@@ -260,7 +260,6 @@ def test_latent_dim_must_be_a_positive_integer(make, latent_dim):
         {"beta": float("inf")},
         {"architecture": "cnn"},
         {"architecture": None},
-        {"architecture": "mlp", "hidden_dims": ()},
         {"architecture": "mlp", "hidden_dims": (400, 0)},
         {"architecture": "mlp", "hidden_dims": (2.5,)},
         {"image_shape": (28, 28)},

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import trainer
-from trainer import Interrupted, ResidentImages, TrainingConfig, parse_config, read_state, train
+from experiment import ResidentImages, TrainingConfig, parse_config
+from trainer import Interrupted, read_state, train
 from vae_paper import VAE, ConditionalVAE, VaeConfig, main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -252,7 +253,7 @@ def test_a_run_that_is_missing_foreign_or_damaged_is_refused(finished, capsys, k
 def test_a_changed_version_is_said(finished, capsys):
     state = read_state(finished, "vae_paper.py")
     threads = torch.get_num_threads()
-    trainer.prepare_resume(state | {"versions": {"python": "3.0", "torch": torch.__version__}})
+    trainer.prepare_resume(state | {"versions": {"python": "3.0", "torch": str(torch.__version__)}})
     assert "python 3.0" in capsys.readouterr().err
     assert torch.get_num_threads() == state["threads"] == threads
 

@@ -20,10 +20,12 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
+import experiment
 import level_script
 import vae_lowlevel
 import vae_numpy
 import vae_paper
+from experiment import initialised
 from image_data import load_images
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -203,7 +205,7 @@ def test_training_improves_the_elbo(trained, tmp_path, name):
     if name == "level 2":
         vae_lowlevel.save_weights(tmp_path / "start.safetensors", vae_lowlevel.init_params(0))
     else:
-        vae_paper.build_model(vae_paper.VaeConfig(seed=0)).save_weights(tmp_path / "start.safetensors")
+        initialised(vae_paper.build_model, vae_paper.VaeConfig(seed=0)).save_weights(tmp_path / "start.safetensors")
     start = run("vae_numpy", "--weights", "start.safetensors", cwd=tmp_path)
     assert parsed(trained(name).stdout).elbo < 0.95 * parsed(start.stdout).elbo
 
@@ -269,7 +271,7 @@ def test_the_seed_is_that_of_the_initial_parameters_too(tmp_path, no_pictures, s
     if script == "vae_lowlevel":
         start = vae_lowlevel.init_params(3, 2)
     else:
-        start = vae_paper.build_model(vae_paper.VaeConfig(seed=3, latent_dim=2)).state_dict()
+        start = initialised(vae_paper.build_model, vae_paper.VaeConfig(seed=3, latent_dim=2)).state_dict()
     for key, array in load_file(tmp_path / "run" / "model.safetensors").items():
         np.testing.assert_allclose(array, start[key].detach(), atol=1e-8, err_msg=key)
 
@@ -357,7 +359,7 @@ def test_weights_are_never_trained(trained, tmp_path, monkeypatch, script):
         raise AssertionError("tried to train")
 
     monkeypatch.setattr(vae_lowlevel, "train", refuse)
-    monkeypatch.setattr(vae_paper, "train", refuse)
+    monkeypatch.setattr(experiment, "train", refuse)
     path = trained("level 2").folder / "model.safetensors"
     before = path.read_bytes(), path.stat().st_mtime_ns
     done = run(script, "--weights", path, cwd=tmp_path)
@@ -425,6 +427,8 @@ FLAGS = {
     "vae_paper": {
         "-h", "--weights", "--seed", "--data", "--out", "--epochs", "--batch-size", "--lr", "--latent-dim",
         "--device", "--beta", "--conditional", "--architecture", "--hidden-dims", "--resume", "--save-seconds",
+        "--train-images", "--binarisation", "--precision", "--autoencoder", "--likelihood", "--sigma",
+        "--kl-schedule", "--kl-steps", "--free-bits", "--capacity", "--capacity-gamma",
     },
 }  # fmt: skip
 

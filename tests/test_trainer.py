@@ -14,8 +14,9 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 import trainer
 import vae_lowlevel
 import vae_numpy
+from experiment import ResidentImages, TrainingConfig, initialised, load_resident, pick_device
 from image_data import load_images
-from trainer import ResidentImages, TrainingConfig, evaluate, load_resident, pick_device, train
+from trainer import TrainableModel, evaluate, train
 from vae_paper import VAE, ConditionalVAE, VaeConfig, build_model
 
 CPU = torch.device("cpu")
@@ -35,10 +36,10 @@ def small_model(**options):
     return cls(**{"latent_dim": 3, "architecture": "mlp", "hidden_dims": (16,)} | options)
 
 
-class Recorder(torch.nn.Module):
+class Recorder(TrainableModel):
     """Stands in for a model: its loss is the sum of an image's pixels, and it remembers what it was asked."""
 
-    latent_dim = 3
+    noise_shape = (3,)
 
     def __init__(self, num_classes=0):
         super().__init__()
@@ -46,7 +47,7 @@ class Recorder(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.calls = []
 
-    def terms(self, x, eps, c):
+    def terms(self, x, eps, c=None, step=None):
         self.calls.append({"x": x, "eps": eps, "c": c, "training": torch.is_grad_enabled()})
         brightness = x.flatten(1).sum(1)
         return {"loss": brightness + self.weight, "twice": 2 * brightness}
@@ -197,7 +198,7 @@ def test_another_seed_gives_another_order_and_other_noise():
 def test_no_global_random_state_is_touched(digits):
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is the point
     config = VaeConfig(epochs=1, seed=3, latent_dim=3, architecture="mlp", hidden_dims=(8,))
-    train(build_model(config), *digits, config)
+    train(initialised(build_model, config), *digits, config)
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
@@ -206,7 +207,7 @@ def test_build_model_depends_on_the_seed_alone():
     weights = []
     for outside, seed in ((1, 0), (2, 0), (2, 7)):
         torch.manual_seed(outside)
-        weights.append(build_model(VaeConfig(seed=seed, latent_dim=3)).encoder.fc.weight)
+        weights.append(initialised(build_model, VaeConfig(seed=seed, latent_dim=3)).encoder.fc.weight)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

@@ -1,0 +1,945 @@
+"""What a VAE minimises beyond nll + beta * KL, and its other networks: schedules, free bits, capacity, the Gaussian
+likelihood, the autoencoder. Each against values worked out by hand, torch.distributions, or the formula written out.
+"""
+
+import inspect
+import json
+import math
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+import torch.nn.functional as F
+from torch.distributions import Bernoulli, Normal
+from torch.distributions import kl_divergence as torch_kl_divergence
+
+import schedules
+import trainer
+from experiment import ResidentImages, TrainingConfig, initialised, parse_config
+from schedules import KLSchedule
+from trainer import read_state, train
+from vae_paper import VAE, Autoencoder, ConditionalVAE, VaeConfig, build_model
+
+LATENT_DIM = 4
+SIDE = 8
+SMALL = {"latent_dim": LATENT_DIM, "architecture": "mlp", "hidden_dims": (6,), "image_shape": (1, SIDE, SIDE)}
+
+
+def new_model(cls=VAE, gain=1.0, **options):
+    """A small model in float64 with weights that depend on nothing else; a gain moves its outputs away from zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = cls(**SMALL | options).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(gain)
+    return model
+
+
+def random_batch(model, n=5, seed=0):
+    """Grey images, their noise, and labels where the model takes them."""
+    rng = np.random.default_rng(seed)
+    x, eps = rng.random((n, *model.image_shape)), rng.standard_normal((n, model.latent_dim))
+    c = torch.tensor(rng.integers(0, model.num_classes, n)) if model.num_classes else None
+    return torch.tensor(x), torch.tensor(eps), c
+
+
+def column(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def assert_close(got, want, tolerance=1e-12):
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
+
+
+# --- The annealing curves --------------------------------------------------------------------------------------------
+
+CYCLE = [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1]  # of ten steps: half of it rises
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps", "expected"),
+    [
+        ("constant", 10, {0: 1, 1: 1, 10: 1, 99: 1}),
+        ("linear", 10, {0: 0, 1: 0.1, 5: 0.5, 9: 0.9, 10: 1, 11: 1, 1000: 1}),
+        ("linear", 1, {0: 0, 1: 1, 2: 1}),
+        # 1 / (1 + e^6) and 1 / (1 + e^3), and what these lack to 1
+        ("sigmoid", 4, {0: 0.0024726231566, 1: 0.0474258731776, 2: 0.5, 3: 0.9525741268224, 4: 1, 5: 1, 400: 1}),
+        ("cyclical", 40, dict(enumerate(4 * CYCLE)) | {40: 1, 41: 1, 45: 1, 4000: 1}),
+    ],
+    ids=["constant", "linear", "linear in one step", "sigmoid", "cyclical"],
+)
+def test_a_curve_has_the_values_worked_out_by_hand(shape, steps, expected):
+    curve = schedules.SHAPES[shape]
+    for step, value in expected.items():
+        assert curve(step, steps) == pytest.approx(value, rel=1e-10, abs=1e-13), step
+
+
+def test_the_sigmoid_is_the_logistic_function_up_to_its_last_step():
+    for steepness in (2.0, 12.0, 30.0):
+        for step in range(50):
+            logit = torch.tensor(steepness * (step - 25) / 50, dtype=torch.float64)
+            got = schedules.sigmoid(step, 50, steepness)
+            assert got == pytest.approx(torch.sigmoid(logit).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+@pytest.mark.parametrize("shape", ["constant", "linear", "sigmoid"])
+def test_a_curve_rises_from_0_to_1_and_stays(shape, steps):
+    values = [schedules.SHAPES[shape](step, steps) for step in range(2 * steps + 1)]
+    assert values == sorted(values)
+    assert min(values) >= 0
+    assert set(values[steps:]) == {1.0}
+    if shape != "constant":
+        assert values[0] < 0.003
+
+
+@pytest.mark.parametrize("cycles", [1, 3, 4])
+@pytest.mark.parametrize("ramp", [0.25, 0.5, 1.0])
+def test_cyclical_starts_at_0_once_per_cycle_and_rises_within_it(cycles, ramp):
+    steps = 20 * cycles
+    values = [schedules.cyclical(step, steps, cycles, ramp) for step in range(steps)]
+    assert [step for step, value in enumerate(values) if value == 0] == list(range(0, steps, 20))
+    for start in range(0, steps, 20):
+        cycle = values[start : start + 20]
+        assert cycle == pytest.approx([min(1, step / (20 * ramp)) for step in range(20)], abs=1e-12)
+    assert schedules.cyclical(steps, steps, cycles, ramp) == 1
+
+
+@pytest.mark.parametrize("shape", schedules.SHAPES)
+def test_no_step_is_the_end_of_the_schedule(shape):
+    kl = column([1.0, 2.0], [0.5, 0.0])
+    for schedule in (KLSchedule(shape, steps=20), KLSchedule(shape, steps=20, free_bits=0.5)):
+        assert_close(schedule.penalty(kl, 3.0, None), schedule.penalty(kl, 3.0, 20))
+        assert_close(schedule.penalty(kl, 3.0, None), schedule.penalty(kl, 3.0, 10**9))
+    assert_close(KLSchedule(shape, steps=20).penalty(kl, 3.0, None), column(9.0, 1.5))
+
+
+# --- Free bits -------------------------------------------------------------------------------------------------------
+
+TURNS = [[0.0, 2.0], [2.0, 0.0]]  # each latent speaks about one image of the two
+NEIGHBOURS = [[0.0, 0.2, 1.0, 3.0], [0.2, 0.0, 3.0, 1.0]]  # means 0.1, 0.1, 2, 2
+
+
+@pytest.mark.parametrize(
+    ("kl", "nats", "group_size", "expected"),
+    [
+        (TURNS, 0.0, 1, 2.0),
+        (TURNS, 0.5, 1, 2.0),  # the maximum before the mean would give (0.5 + 2) / 2 twice: 2.5
+        (TURNS, 1.5, 1, 3.0),  # and here (1.5 + 2) / 2 twice: 3.5
+        (TURNS, 1.5, 2, 2.0),
+        (TURNS, 3.0, 2, 3.0),
+        (NEIGHBOURS, 1.0, 1, 6.0),
+        (NEIGHBOURS, 1.0, 2, 5.0),  # latents 0 and 1 are one group: 0.2, raised to 1, and 4
+        (NEIGHBOURS, 1.0, 4, 4.2),
+        (NEIGHBOURS, 5.0, 4, 5.0),
+    ],
+)
+def test_free_bits_by_hand(kl, nats, group_size, expected):
+    assert_close(schedules.free_bits(column(*kl), nats, group_size), column(expected)[0])
+
+
+def test_a_group_below_its_free_bits_gets_no_gradient_and_the_others_the_kls_own():
+    kl = column(*NEIGHBOURS).requires_grad_()
+    schedules.free_bits(kl, 1.0, group_size=2).backward()
+    assert_close(kl.grad, column([0, 0, 0.5, 0.5], [0, 0, 0.5, 0.5]))  # 1 / N
+    kl = column([0.1, 3.0, 0.3], [0.1, 0.0, 2.5]).requires_grad_()
+    KLSchedule("linear", steps=10, free_bits=1.0).penalty(kl, 4.0, 5).backward()
+    assert_close(kl.grad, column([0, 1, 1], [0, 1, 1]))  # beta 4, halfway, over two images
+
+
+@pytest.mark.parametrize(("latents", "group_size"), [(3, 2), (4, 3), (2, 4)])
+def test_groups_that_do_not_divide_the_latents_are_refused(latents, group_size):
+    message = f"{latents} latents do not make groups of {group_size}"
+    with pytest.raises(ValueError, match=message):
+        schedules.free_bits(torch.ones(5, latents), 1.0, group_size)
+    with pytest.raises(ValueError, match=message):
+        new_model(latent_dim=latents, kl_schedule=KLSchedule(free_bits=1.0, group_size=group_size))
+
+
+# --- Capacity --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 8), (20, 4), (40, 0), (70, 6), (99, 11.8), (100, 12), (101, 12), (None, 12)]
+)
+def test_capacity_by_hand(step, expected):
+    """The images say 3 and 5 nats, 4 on average; C grows to 10 nats in 100 steps; gamma is 2."""
+    kl = column([1.0, 2.0], [5.0, 0.0])
+    schedule = KLSchedule(steps=100, capacity=10.0, gamma=2.0)
+    assert_close(schedule.penalty(kl, 1.0, step), column(expected)[0])
+
+
+@pytest.mark.parametrize(("step", "sign"), [(0, 1), (39, 1), (41, -1), (1000, -1)])
+def test_capacity_pulls_the_mean_kl_towards_it_from_both_sides(step, sign):
+    kl = column([1.0, 2.0], [5.0, 0.0]).requires_grad_()
+    KLSchedule(steps=100, capacity=10.0, gamma=2.0).penalty(kl, 1.0, step).backward()
+    assert_close(kl.grad, torch.full((2, 2), sign * 1.0, dtype=torch.float64))  # gamma / N
+
+
+def test_a_capacity_of_0_holds_the_kl_at_0():
+    kl = column([1.0, 2.0], [5.0, 0.0])
+    schedule = KLSchedule(capacity=0.0, gamma=3.0)
+    assert schedule.couples_batch  # 0 is a capacity, None is none
+    assert_close(schedule.penalty(kl, 1.0, 0), column(12.0)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": "cosine"}, "must be one of constant, linear, sigmoid, cyclical, got 'cosine'"),
+        ({"steps": 0}, "steps of the KL schedule must be finite and at least 1, got 0"),
+        ({"steps": math.inf}, "steps .* got inf"),
+        ({"group_size": 0}, "group_size .* at least 1, got 0"),
+        ({"free_bits": -0.1}, "free_bits .* at least 0, got -0.1"),
+        ({"free_bits": math.nan}, "free_bits .* got nan"),
+        ({"capacity": -1.0}, "capacity .* at least 0, got -1.0"),
+        ({"capacity": math.inf}, "capacity .* got inf"),
+        ({"capacity": 1.0, "gamma": -1.0}, "gamma .* at least 0, got -1.0"),
+        ({"capacity": 1.0, "shape": "linear"}, "capacity sets the whole KL"),
+        ({"capacity": 1.0, "free_bits": 0.1}, "capacity sets the whole KL"),
+    ],
+)
+def test_a_schedule_out_of_range_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        KLSchedule(**options)
+
+
+# --- The terms of the model ------------------------------------------------------------------------------------------
+
+
+def posterior_of(model, x, c=None):
+    mu, logvar = model.encode(x, c)
+    return Normal(mu, logvar.exp().sqrt())
+
+
+def nll_and_kl(model, x, eps, c=None):
+    """-log p(x|z) (N,) and the KL per latent (N, Z), by torch.distributions."""
+    q = posterior_of(model, x, c)
+    logits = model.decode(q.loc + q.scale * eps, c)
+    p = Bernoulli(logits=logits, validate_args=False)
+    if model.likelihood == "gaussian":
+        p = Normal(logits, torch.as_tensor(model.log_sigma).double().exp())
+    return -p.log_prob(x).sum(dim=(1, 2, 3)), torch_kl_divergence(q, Normal(0.0, 1.0))
+
+
+def floored(kl, nats, group_size):
+    """Free bits in a loop over the groups."""
+    groups = [kl[:, start : start + group_size].sum(dim=1).mean() for start in range(0, kl.shape[1], group_size)]
+    return sum(group if group > nats else torch.tensor(nats, dtype=kl.dtype) for group in groups)
+
+
+OBJECTIVES = {  # beta, schedule, whether it couples the batch, penalty(kl per latent, step) worked out here
+    "constant": (4.0, None, False, lambda kl, step: 4 * kl.sum(1)),
+    "linear": (4.0, KLSchedule("linear", steps=10), False, lambda kl, step: 4 * min(step, 10) / 10 * kl.sum(1)),
+    "sigmoid": (
+        1.0,
+        KLSchedule("sigmoid", steps=10),
+        False,
+        lambda kl, step: (1 if step > 9 else 1 / (1 + math.exp(6 - 1.2 * step))) * kl.sum(1),
+    ),
+    "cyclical": (
+        2.0,
+        KLSchedule("cyclical", steps=40),
+        False,
+        lambda kl, step: 2 * (CYCLE[step % 10] if step < 40 else 1) * kl.sum(1),
+    ),
+    "free bits": (1.0, KLSchedule(free_bits=2.5), True, lambda kl, step: floored(kl, 2.5, 1)),
+    "linear free bits in groups": (
+        4.0,
+        KLSchedule("linear", steps=10, free_bits=4.0, group_size=2),
+        True,
+        lambda kl, step: 4 * min(step, 10) / 10 * floored(kl, 4.0, 2),
+    ),
+    "capacity": (
+        1.0,
+        KLSchedule(steps=10, capacity=12.0, gamma=7.0),
+        True,
+        lambda kl, step: 7 * (kl.sum() / len(kl) - 1.2 * min(step, 10)).abs(),
+    ),
+}
+CASES = pytest.mark.parametrize(("beta", "schedule", "coupled", "penalty"), OBJECTIVES.values(), ids=OBJECTIVES)
+
+
+@pytest.mark.parametrize("step", [0, 3, 9, 10, 47])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@CASES
+def test_the_loss_is_the_nll_plus_the_penalty_and_so_are_its_gradients(
+    beta, schedule, coupled, penalty, likelihood, step
+):
+    sigma = "learned" if likelihood == "gaussian" else 1.0
+    model = new_model(gain=4.0, beta=beta, kl_schedule=schedule, likelihood=likelihood, sigma=sigma)
+    x, eps, _ = random_batch(model)
+    nll, kl = nll_and_kl(model, x, eps)
+    expected = nll + penalty(kl, step)
+    terms = model.terms(x, eps, None, step)
+    assert list(terms) == ["loss", "reconstruction_nll", "kl_divergence"]
+    assert_close(terms["reconstruction_nll"], nll)
+    assert_close(terms["kl_divergence"], kl.sum(dim=1))  # in nats, whatever the schedule makes of it
+    assert_close(terms["loss"], expected)
+    parameters = list(model.parameters())
+    got = torch.autograd.grad(terms["loss"].mean(), parameters)
+    want = torch.autograd.grad(expected.mean(), parameters)
+    for (name, _), ours, theirs in zip(model.named_parameters(), got, want, strict=True):
+        assert_close(ours, theirs, 1e-10)
+        if name == "encoder.mu.weight":
+            assert ours.abs().max() > 1e-3
+
+
+def test_the_examples_above_have_groups_on_both_sides_of_their_free_bits():
+    """And a mean KL between the first capacity and the last: otherwise they would show little."""
+    model = new_model(gain=4.0)
+    x, eps, _ = random_batch(model)
+    kl = nll_and_kl(model, x, eps)[1].mean(dim=0)
+    assert kl.min() < 2.5 < kl.max()
+    pairs = kl.view(2, 2).sum(dim=1)
+    assert pairs.min() < 4.0 < pairs.max()
+    assert 3.6 < kl.sum() < 12.0
+
+
+@CASES
+def test_couples_batch_says_whether_an_images_loss_depends_on_the_others(beta, schedule, coupled, penalty):
+    model = new_model(gain=4.0, beta=beta, kl_schedule=schedule)
+    x, eps, _ = random_batch(model)
+    others = x.clone()
+    others[1:] = 1 - others[1:]
+    with torch.no_grad():
+        loss, among_others = (model.terms(images, eps, None, 5)["loss"][0] for images in (x, others))
+    assert model.couples_batch is coupled
+    assert torch.isclose(loss, among_others, rtol=1e-12, atol=0) != coupled
+
+
+def test_a_conditional_model_takes_the_schedule_too():
+    model = new_model(ConditionalVAE, num_classes=3, gain=4.0, kl_schedule=KLSchedule("linear", steps=4, free_bits=1.0))
+    x, eps, c = random_batch(model)
+    nll, kl = nll_and_kl(model, x, eps, c)
+    assert_close(model.terms(x, eps, c, 1)["loss"], nll + 0.25 * floored(kl, 1.0, 1))
+    assert model.couples_batch
+
+
+# --- The steps that training counts ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Ten training and five test images: with a batch size of 4 an epoch has three steps."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (15, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(15) % 10
+    return ResidentImages(pixels[:10], labels[:10]), ResidentImages(pixels[10:], labels[10:])
+
+
+def training_config(**options):
+    return TrainingConfig(**{"epochs": 3, "batch_size": 4, "save_seconds": 0.0} | options)
+
+
+def recorded(model):
+    """A list that gets ("train" or "test", step, images) for every call of the model's terms."""
+    calls, terms = [], model.terms
+
+    def terms_and_record(x, eps, c=None, step=None):
+        calls.append(("train" if torch.is_grad_enabled() else "test", step, len(x)))
+        return terms(x, eps, c, step)
+
+    model.terms = terms_and_record
+    return calls
+
+
+def expected_calls(coupled):
+    calls = []
+    for epoch in range(3):
+        calls += [("train", 3 * epoch + i, size) for i, size in enumerate((4, 4, 2))]
+        calls += [("test", 3 * epoch + 3, size) for size in ((4, 1) if coupled else (5,))]
+    return calls
+
+
+RUNS = {
+    "linear": {"kl_schedule": KLSchedule("linear", steps=7), "beta": 4.0},
+    "linear with free bits": {"kl_schedule": KLSchedule("linear", steps=7, free_bits=0.01, group_size=2), "beta": 4.0},
+    "capacity": {"kl_schedule": KLSchedule(steps=7, capacity=2.0, gamma=100.0)},
+    "cyclical with learned sigma": {
+        "kl_schedule": KLSchedule("cyclical", steps=8),
+        "likelihood": "gaussian",
+        "sigma": "learned",
+    },
+}
+EACH_RUN = pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
+
+
+@EACH_RUN
+def test_training_counts_its_steps_and_evaluation_advances_nothing(images, options):
+    model = new_model(**options)
+    calls = recorded(model)
+    train(model, *images, training_config())
+    assert calls == expected_calls(model.couples_batch)
+
+
+@EACH_RUN
+def test_train_takes_the_steps_of_a_loop_that_follows_the_schedule(images, options):
+    model, expected = new_model(**options), new_model(**options)
+    train(model, *images, training_config(precision="float64", lr=1e-2, seed=5))
+    optimizer = torch.optim.Adam(expected.parameters(), lr=1e-2)
+    order, noise = (torch.Generator().manual_seed(5) for _ in range(2))
+    for step in range(9):
+        if step % 3 == 0:
+            batches = torch.randperm(10, generator=order).split(4)
+        x = (images[0].images[batches[step % 3]].float() / 255).double()
+        eps = torch.randn(len(x), LATENT_DIM, generator=noise, dtype=torch.float64)
+        nll, kl = nll_and_kl(expected, x, eps)
+        rise = min(1, step / 7)
+        schedule = options["kl_schedule"]
+        if schedule.capacity:
+            penalty = 100 * (kl.sum(dim=1).mean() - 2 * rise).abs()
+        elif schedule.free_bits:
+            penalty = 4 * rise * floored(kl, 0.01, 2)
+        elif schedule.shape == "linear":
+            penalty = 4 * rise * kl.sum(dim=1).mean()
+        else:  # four cycles of two steps: the first at 0, the second at the top of its ramp
+            penalty = (step % 2 if step < 8 else 1) * kl.sum(dim=1).mean()
+        optimizer.zero_grad()
+        (nll.mean() + penalty).backward()
+        optimizer.step()
+    start = new_model(**options).state_dict()
+    for name, parameter in expected.state_dict().items():
+        assert_close(model.state_dict()[name], parameter, 1e-8)
+        assert not torch.equal(start[name], parameter), name
+
+
+class PowerCutError(Exception):
+    """The process ends here."""
+
+
+def cut_after(monkeypatch, number):
+    """The power goes right after the resume state is committed for the given time."""
+    commits, write = [], trainer.write_beside
+
+    def write_and_die(path, content):
+        write(path, content)
+        if path.name == trainer.RESUME_STATE:
+            commits.append(path)
+            if len(commits) == number:
+                raise PowerCutError
+
+    monkeypatch.setattr(trainer, "write_beside", write_and_die)
+
+
+@pytest.mark.parametrize("steps_done", [0, 2, 3, 5, 8])
+@EACH_RUN
+def test_a_resumed_run_goes_on_with_the_schedule(images, tmp_path, monkeypatch, options, steps_done):
+    whole = new_model(**options)
+    calls = recorded(whole)
+    rows = train(whole, *images, training_config())
+    with monkeypatch.context() as patch:
+        cut_after(patch, steps_done + 1)  # the first commit comes before the first step
+        with pytest.raises(PowerCutError):
+            train(new_model(**options), *images, training_config(), tmp_path, script="s")
+    resumed = new_model(**options)
+    calls_after = recorded(resumed)
+    more = train(resumed, *images, training_config(), tmp_path, read_state(tmp_path, "s"), "s")
+    first = next(i for i, (kind, step, _) in enumerate(calls) if (kind, step) == ("train", steps_done))
+    assert calls_after == calls[first:]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    for row, again in zip(rows, more, strict=True):
+        assert row | {"seconds": 0} == again | {"seconds": 0}
+
+
+# --- The Gaussian likelihood -----------------------------------------------------------------------------------------
+
+
+def gaussian_inputs(n=4, scale=2.0):
+    """Means and images of any sign and size."""
+    rng = np.random.default_rng(0)
+    return (torch.tensor(scale * rng.standard_normal((n, 1, SIDE, SIDE))) for _ in range(2))
+
+
+@pytest.mark.parametrize("learned", [False, True], ids=["fixed", "learned"])
+@pytest.mark.parametrize("sigma", [0.01, 0.5, 1.0, 3.0])
+def test_the_gaussian_nll_and_its_gradients_are_those_of_torch_distributions(sigma, learned):
+    model = new_model(likelihood="gaussian", sigma="learned" if learned else sigma)
+    if learned:
+        model.log_sigma.data.fill_(math.log(sigma))
+    mean, x = gaussian_inputs()
+    mean.requires_grad_()
+    log_sigma = torch.tensor(math.log(sigma), dtype=torch.float64, requires_grad=True)
+    want = -Normal(mean, log_sigma.exp()).log_prob(x).sum(dim=(1, 2, 3))
+    got = model.reconstruction_nll(mean, x)
+    assert_close(got, want)
+    ours = torch.autograd.grad(got.sum(), [mean, model.log_sigma] if learned else [mean])
+    theirs = torch.autograd.grad(want.sum(), [mean, log_sigma])
+    for a, b in zip(ours, theirs, strict=learned):
+        assert_close(a, b)
+    residual = (x - mean).detach() / sigma
+    assert_close(ours[0], -residual / sigma)
+    if learned:
+        assert_close(ours[1], (1 - residual.square()).sum())
+
+
+def test_at_sigma_1_the_gaussian_nll_is_half_the_squared_error_and_a_constant():
+    mean, x = gaussian_inputs()
+    constant = SIDE * SIDE * 0.9189385332046727  # log(2 pi) / 2
+    for sigma in (1.0, "learned"):  # which starts there
+        nll = new_model(likelihood="gaussian", sigma=sigma).reconstruction_nll(mean, x)
+        assert_close(nll.detach() - constant, 0.5 * (x - mean).square().sum(dim=(1, 2, 3)))
+
+
+def test_the_best_sigma_squared_is_the_mean_squared_error():
+    model = new_model(likelihood="gaussian", sigma="learned")
+    mean, x = gaussian_inputs(scale=0.3)
+    mse = (x - mean).square().mean().item()
+
+    def mean_nll(log_sigma):
+        model.log_sigma.data.fill_(log_sigma)
+        return model.reconstruction_nll(mean, x).mean()
+
+    best = scipy.optimize.minimize_scalar(lambda value: mean_nll(value).item(), bracket=(-3, 0), tol=1e-10).x
+    assert math.exp(2 * best) == pytest.approx(mse, rel=1e-6)
+    (gradient,) = torch.autograd.grad(mean_nll(math.log(mse) / 2), model.log_sigma)
+    assert abs(gradient.item()) < 1e-10  # of 64 pixels, each of which would add 1
+    assert mean_nll(math.log(mse) / 2).item() == pytest.approx(
+        SIDE * SIDE * (1 + math.log(2 * math.pi * mse)) / 2, rel=1e-12
+    )
+
+
+def test_a_learned_sigma_is_one_parameter_and_a_fixed_one_none():
+    fixed, learned = (new_model(likelihood="gaussian", sigma=sigma) for sigma in (0.3, "learned"))
+    assert learned.state_dict().keys() - fixed.state_dict().keys() == {"log_sigma"}
+    assert learned.log_sigma.shape == ()
+    assert learned.log_sigma.item() == 0
+    assert not isinstance(fixed.log_sigma, torch.nn.Parameter)
+
+
+def test_the_gaussian_nll_stays_in_the_precision_of_the_images():
+    mean, x = (tensor.float() for tensor in gaussian_inputs())
+    for sigma in (0.3, "learned"):
+        model = new_model(likelihood="gaussian", sigma=sigma).float()
+        assert model.reconstruction_nll(mean, x).dtype == torch.float32
+
+
+def test_a_gaussian_takes_any_finite_image_and_a_bernoulli_only_grey_values():
+    gaussian, bernoulli = new_model(likelihood="gaussian"), new_model()
+    mean, x = gaussian_inputs()
+    eps = torch.zeros(len(x), LATENT_DIM, dtype=torch.float64)
+    assert x.min() < 0
+    assert x.max() > 1
+    assert torch.isfinite(gaussian.terms(x, eps)["loss"]).all()
+    for outside in (x.clamp(max=1), x.clamp(min=0)):
+        with pytest.raises(ValueError, match=r"x must be floats in \[0, 1\]"):
+            bernoulli.encode(outside)
+        with pytest.raises(ValueError, match=r"x must be floats in \[0, 1\]"):
+            bernoulli.reconstruction_nll(mean, outside)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("likelihood", "message"), [("bernoulli", r"floats in \[0, 1\]"), ("gaussian", "finite floats")]
+)
+def test_an_image_with_nan_or_infinity_is_refused(likelihood, message, bad):
+    model = new_model(likelihood=likelihood)
+    x, eps, _ = random_batch(model)
+    x[3, 0, 2, 5] = bad
+    for refused in (lambda: model.terms(x, eps), lambda: model.reconstruction_nll(torch.zeros_like(x), x)):
+        with pytest.raises(ValueError, match=f"x must be {message}"):
+            refused()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_whole_numbers_are_no_images(likelihood):
+    model = new_model(likelihood=likelihood)
+    with pytest.raises(ValueError, match=r"x must be .* got torch.int64"):
+        model.encode(torch.zeros(2, 1, SIDE, SIDE, dtype=torch.int64))
+
+
+def test_a_sample_is_the_mean_image_within_0_and_1():
+    z = torch.tensor(np.random.default_rng(0).normal(0, 5, (20, LATENT_DIM)))
+    gaussian, bernoulli = (new_model(gain=3.0, likelihood=likelihood) for likelihood in ("gaussian", "bernoulli"))
+    with torch.no_grad():
+        logits, image = gaussian.decode(z), gaussian.sample(z)
+        assert (logits < 0).any()
+        assert (logits > 1).any()
+        assert ((logits > 0) & (logits < 1)).any()
+        np.testing.assert_array_equal(image.numpy(), np.clip(logits.numpy(), 0, 1))
+        assert_close(bernoulli.sample(z), 1 / (1 + (-bernoulli.decode(z)).exp()))
+
+
+# --- The autoencoder -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_the_autoencoder_decodes_mu_whatever_the_noise(likelihood):
+    model = new_model(Autoencoder, gain=3.0, likelihood=likelihood)
+    x, eps, _ = random_batch(model)
+    mu, _, z, logits = model(x, eps)
+    assert torch.equal(z, mu)
+    assert torch.equal(model(x, 100 * eps)[-1], logits)
+    assert_close(mu, model.encoder(x)[0])
+    p = Normal(logits, 1.0) if likelihood == "gaussian" else Bernoulli(logits=logits, validate_args=False)
+    want = -p.log_prob(x).sum(dim=(1, 2, 3))
+    terms = model.terms(x, eps, None, 3)
+    assert list(terms) == ["loss", "reconstruction_nll"]
+    assert_close(terms["loss"], want)
+    assert_close(terms["reconstruction_nll"], want)
+    assert model.elbo_terms == ()
+    assert not model.couples_batch
+
+
+def test_training_an_autoencoder_leaves_its_logvar_head_alone_and_moves_the_rest(images):
+    model = new_model(Autoencoder)
+    before = {name: tensor.float() for name, tensor in model.state_dict().items()}
+    rows = train(model, *images, training_config(lr=1e-2))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]) == name.startswith("encoder.logvar."), name
+    assert rows[-1]["test_loss"] < rows[0]["test_loss"]
+    assert set(rows[0]) == {
+        "epoch",
+        "seconds",
+        "train_loss",
+        "train_reconstruction_nll",
+        "test_loss",
+        "test_reconstruction_nll",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": 4.0}, "no KL for beta to weigh"),
+        ({"beta": 0.0}, "no KL for beta to weigh"),
+        ({"kl_schedule": KLSchedule("linear", steps=10)}, "no KL: leave out its schedule"),
+        ({"kl_schedule": {"free_bits": 0.5}}, "no KL: leave out its schedule"),
+        ({"kl_schedule": KLSchedule(capacity=5.0)}, "no KL: leave out its schedule"),
+    ],
+)
+def test_an_autoencoder_refuses_what_belongs_to_the_kl(options, message):
+    with pytest.raises(ValueError, match=message):
+        Autoencoder(**options)
+
+
+# --- The networks ----------------------------------------------------------------------------------------------------
+
+
+def burgess(cls=VAE, channels=1, **options):
+    return new_model(cls, architecture="conv", latent_dim=10, image_shape=(channels, 64, 64), **options)
+
+
+def burgess_shapes(channels, num_classes):
+    """Burgess 2018, appendix A.1: four convolutions of 32 channels, 4x4, stride 2, two layers of 256, and back."""
+    weights = {
+        "encoder.conv1": (32, channels, 4, 4),
+        "encoder.conv2": (32, 32, 4, 4),
+        "encoder.conv3": (32, 32, 4, 4),
+        "encoder.conv4": (32, 32, 4, 4),
+        "encoder.fc1": (256, 512 + num_classes),
+        "encoder.fc2": (256, 256),
+        "encoder.mu": (10, 256),
+        "encoder.logvar": (10, 256),
+        "decoder.fc1": (256, 10 + num_classes),
+        "decoder.fc2": (256, 256),
+        "decoder.fc3": (512, 256),
+        "decoder.deconv1": (32, 32, 4, 4),
+        "decoder.deconv2": (32, 32, 4, 4),
+        "decoder.deconv3": (32, 32, 4, 4),
+        "decoder.deconv4": (32, channels, 4, 4),
+    }
+    biases = {name: (channels if name == "decoder.deconv4" else shape[0],) for name, shape in weights.items()}
+    return {f"{name}.weight": shape for name, shape in weights.items()} | {
+        f"{name}.bias": shape for name, shape in biases.items()
+    }
+
+
+@pytest.mark.parametrize("num_classes", [0, 3], ids=["unconditional", "conditional"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_64x64_images_get_the_network_of_burgess(channels, num_classes):
+    options = {"cls": ConditionalVAE, "num_classes": num_classes} if num_classes else {}
+    model = burgess(channels=channels, gain=2.0, **options)
+    assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == burgess_shapes(
+        channels, num_classes
+    )
+    x, eps, c = random_batch(model, n=2)
+    with torch.no_grad():
+        mu, logvar, z, logits = model(x, eps, c)
+    assert mu.shape == logvar.shape == z.shape == (2, 10)
+    assert logits.shape == (2, channels, 64, 64)
+
+
+def test_the_network_of_burgess_has_as_many_parameters_as_counted_by_hand():
+    encoder = 544 + 3 * 16_416 + 131_328 + 65_792 + 2 * 2_570
+    decoder = 2_816 + 65_792 + 131_584 + 3 * 16_416 + 513
+    assert encoder + decoder == 502_005
+    assert sum(parameter.numel() for parameter in burgess().parameters()) == 502_005
+    with_labels = burgess(ConditionalVAE, num_classes=3)
+    assert sum(parameter.numel() for parameter in with_labels.parameters()) == 502_005 + 2 * 3 * 256
+
+
+@pytest.mark.parametrize("num_classes", [0, 3], ids=["unconditional", "conditional"])
+def test_the_network_of_burgess_computes_what_its_layers_say(num_classes):
+    options = {"cls": ConditionalVAE, "num_classes": num_classes} if num_classes else {}
+    model = burgess(gain=1.5, **options)
+    params = model.state_dict()
+    x, eps, c = random_batch(model, n=2)
+    one_hot = torch.zeros(2, 0).double() if c is None else F.one_hot(c, num_classes).double()
+
+    def linear(layer, h):
+        return h @ params[f"{layer}.weight"].T + params[f"{layer}.bias"]
+
+    def convolution(function, layer, h):
+        return function(h, params[f"{layer}.weight"], params[f"{layer}.bias"], stride=2, padding=1)
+
+    h = x
+    for i in range(1, 5):
+        h = convolution(F.conv2d, f"encoder.conv{i}", h).relu()
+    assert h.shape == (2, 32, 4, 4)
+    h = linear("encoder.fc1", torch.cat([h.reshape(2, 512), one_hot], dim=1)).relu()
+    h = linear("encoder.fc2", h).relu()
+    mu, logvar = linear("encoder.mu", h), linear("encoder.logvar", h)
+    z = mu + (logvar / 2).exp() * eps
+    h = linear("decoder.fc1", torch.cat([z, one_hot], dim=1)).relu()
+    h = linear("decoder.fc2", h).relu()
+    h = linear("decoder.fc3", h).relu().reshape(2, 32, 4, 4)
+    for i in range(1, 4):
+        h = convolution(F.conv_transpose2d, f"decoder.deconv{i}", h).relu()
+    logits = convolution(F.conv_transpose2d, "decoder.deconv4", h)
+    with torch.no_grad():
+        for got, want in zip(model(x, eps, c), (mu, logvar, z, logits), strict=True):
+            assert_close(got, want, 1e-11)
+
+
+def test_the_label_reaches_both_networks_of_burgess():
+    model = burgess(ConditionalVAE, num_classes=3, gain=2.0)
+    x, eps, _ = random_batch(model, n=1)
+    labels = [torch.tensor([label]) for label in range(3)]
+    with torch.no_grad():
+        for outputs in ([model.encode(x, c)[0] for c in labels], [model.decode(eps, c) for c in labels]):
+            assert not torch.allclose(outputs[0], outputs[1])
+            assert not torch.allclose(outputs[1], outputs[2])
+    with pytest.raises(ValueError, match=r"0\.\.2"):
+        model.encode(x, torch.tensor([3]))
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 32), (1, 32, 64), (1, 32, 32)])
+def test_other_sides_keep_the_default_convolutions(shape):
+    model = new_model(architecture="conv", image_shape=shape)
+    assert "encoder.conv2.weight" in model.state_dict()
+    assert "encoder.conv3.weight" not in model.state_dict()
+    x, eps, _ = random_batch(model, n=2)
+    assert model(x, eps)[-1].shape == (2, *shape)
+
+
+@pytest.mark.parametrize(("activation", "function"), [("relu", lambda h: h.clip(0, None)), ("tanh", np.tanh)])
+def test_the_fully_connected_network_has_the_activation_it_was_given(activation, function):
+    model = new_model(hidden_dims=(7, 5), activation=activation, gain=3.0)
+    params = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    x, eps, _ = random_batch(model)
+
+    def linear(layer, h):
+        return h @ params[f"{layer}.weight"].T + params[f"{layer}.bias"]
+
+    def hidden(network, h):
+        for i in (0, 2):
+            h = function(linear(f"{network}.hidden.{i}", h))
+        return h
+
+    h = hidden("encoder", x.flatten(1).numpy())
+    with torch.no_grad():
+        mu, logvar, z, logits = (tensor.numpy() for tensor in model(x, eps))
+    np.testing.assert_allclose(mu, linear("encoder.mu", h), rtol=1e-12)
+    np.testing.assert_allclose(logvar, linear("encoder.logvar", h), rtol=1e-12)
+    np.testing.assert_allclose(
+        logits, linear("decoder.logits", hidden("decoder", z)).reshape(logits.shape), rtol=1e-9, atol=1e-12
+    )
+    assert params["decoder.hidden.0.weight"].shape == (5, LATENT_DIM)  # the encoder's, mirrored
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match="activation must be relu or tanh, got 'gelu'"):
+        VAE(activation="gelu")
+
+
+@pytest.mark.parametrize("num_classes", [0, 3], ids=["unconditional", "conditional"])
+def test_without_hidden_layers_the_vae_is_linear(num_classes):
+    options = {"cls": ConditionalVAE, "num_classes": num_classes} if num_classes else {}
+    model = new_model(hidden_dims=(), likelihood="gaussian", sigma="learned", gain=2.0, **options)
+    pixels = SIDE * SIDE
+    assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == {
+        "log_sigma": (),
+        "encoder.mu.weight": (LATENT_DIM, pixels + num_classes),
+        "encoder.mu.bias": (LATENT_DIM,),
+        "encoder.logvar.weight": (LATENT_DIM, pixels + num_classes),
+        "encoder.logvar.bias": (LATENT_DIM,),
+        "decoder.logits.weight": (pixels, LATENT_DIM + num_classes),
+        "decoder.logits.bias": (pixels,),
+    }
+    (x, z, c), (x_too, z_too, _) = (random_batch(model, seed=seed) for seed in (0, 1))
+    with torch.no_grad():
+        for share in (0.25, -3.0):
+            mixed = share * z + (1 - share) * z_too
+            want = share * model.decode(z, c) + (1 - share) * model.decode(z_too, c)
+            assert_close(model.decode(mixed, c), want, 1e-11)
+            mixed = share * x + (1 - share) * x_too
+            for got, a, b in zip(model.encode(mixed, c), model.encode(x, c), model.encode(x_too, c), strict=True):
+                assert_close(got, share * a + (1 - share) * b, 1e-11)
+        weight = model.decoder.logits.weight[:, :LATENT_DIM]
+        difference = (model.decode(z, c) - model.decode(z_too, c)).flatten(1)
+        assert_close(difference, (z - z_too) @ weight.T, 1e-11)
+
+
+# --- Saved and loaded again ------------------------------------------------------------------------------------------
+
+SAVED = {
+    "linear with free bits": {"kl_schedule": KLSchedule("linear", steps=7, free_bits=0.25, group_size=2), "beta": 4.0},
+    "cyclical": {"kl_schedule": KLSchedule("cyclical", steps=400)},
+    "capacity": {"kl_schedule": KLSchedule(steps=9, capacity=25.0, gamma=30.0)},
+    "fixed sigma": {"likelihood": "gaussian", "sigma": 0.1},
+    "learned sigma": {"likelihood": "gaussian", "sigma": "learned"},
+    "tanh": {"activation": "tanh", "hidden_dims": (5, 4)},
+    "linear VAE": {"hidden_dims": (), "likelihood": "gaussian", "sigma": "learned"},
+    "autoencoder": {"cls": Autoencoder},
+    "conditional": {"cls": ConditionalVAE, "num_classes": 3, "kl_schedule": KLSchedule("sigmoid", steps=5)},
+    "64x64": {"architecture": "conv", "image_shape": (1, 64, 64)},
+}
+
+
+@pytest.mark.parametrize("options", SAVED.values(), ids=SAVED)
+def test_a_saved_model_is_loaded_with_all_its_options(tmp_path, options):
+    model = new_model(gain=2.0, **options)
+    if model.sigma == "learned":
+        model.log_sigma.data.fill_(-1.25)
+    model.save(tmp_path)
+    loaded = VAE.load(tmp_path)
+    assert type(loaded) is type(model)
+    assert loaded.config() == model.config()
+    assert loaded.kl_schedule == model.kl_schedule
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    x, eps, c = random_batch(model)
+    with torch.no_grad():
+        for step in (0, 3, None):
+            again = loaded.terms(x, eps, c, step)
+            for name, term in model.terms(x, eps, c, step).items():
+                assert torch.equal(again[name], term), name
+    assert not any(
+        parameter.requires_grad for parameter in loaded.encoder.logvar.parameters() if type(model) is Autoencoder
+    )
+
+
+@pytest.mark.parametrize("options", SAVED.values(), ids=SAVED)
+def test_a_config_names_every_argument_with_the_value_it_was_given(options):
+    model = new_model(**options)
+    config = json.loads(json.dumps(model.config()))
+    arguments = [name for name in inspect.signature(VAE.__init__).parameters if name != "self"]
+    assert set(arguments) | {"class"} <= config.keys()
+    for name, value in options.items():
+        if name == "kl_schedule":
+            assert KLSchedule(**config[name]) == value
+        elif name != "cls":
+            assert config[name] == (list(value) if isinstance(value, tuple) else value)
+    assert config["class"] == options.get("cls", VAE).__name__
+
+
+# --- The options of the script ---------------------------------------------------------------------------------------
+
+
+def built(images=None, **options):
+    return initialised(build_model, VaeConfig(**options), images)
+
+
+def test_without_options_it_is_the_vae_of_the_other_levels():
+    model = built()
+    assert type(model) is VAE
+    assert model.config() == VAE().config()
+    assert (model.latent_dim, model.beta, model.likelihood, model.architecture) == (20, 1.0, "bernoulli", "conv")
+    assert model.kl_schedule == KLSchedule("constant", 1, 0.0, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "cls", "expected"),
+    [
+        (
+            {"kl_schedule": "cyclical", "kl_steps": 500, "beta": 4.0, "free_bits": 0.25},
+            VAE,
+            {"beta": 4.0, "kl_schedule": KLSchedule("cyclical", steps=500, free_bits=0.25)},
+        ),
+        ({"free_bits": 0.5}, VAE, {"kl_schedule": KLSchedule(free_bits=0.5)}),
+        (
+            {"capacity": 25.0, "kl_steps": 300, "capacity_gamma": 30.0},
+            VAE,
+            {"kl_schedule": KLSchedule(steps=300, capacity=25.0, gamma=30.0)},
+        ),
+        ({"likelihood": "gaussian", "sigma": 0.1}, VAE, {"likelihood": "gaussian", "log_sigma": math.log(0.1)}),
+        ({"likelihood": "gaussian", "sigma": "learned"}, VAE, {"likelihood": "gaussian", "sigma": "learned"}),
+        ({"autoencoder": True, "latent_dim": 2}, Autoencoder, {"latent_dim": 2}),
+        ({"conditional": True, "data": "sprites"}, ConditionalVAE, {"num_classes": 3}),
+        ({"conditional": True}, ConditionalVAE, {"num_classes": 10}),
+        ({"architecture": "mlp", "hidden_dims": ()}, VAE, {"hidden_dims": ()}),
+    ],
+    ids=["schedule", "free bits", "capacity", "sigma", "learned", "autoencoder", "shapes", "digits", "linear"],
+)
+def test_the_model_is_the_one_that_the_options_ask_for(options, cls, expected):
+    model = built(**options)
+    assert type(model) is cls
+    assert {name: getattr(model, name) for name in expected} == expected
+
+
+def test_the_network_fits_the_training_images():
+    sprites = ResidentImages(torch.zeros(2, 1, 64, 64, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    model = built(sprites, data="sprites", conditional=True, latent_dim=10)
+    assert model.image_shape == (1, 64, 64)
+    assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == burgess_shapes(1, 3)
+
+
+def test_the_options_can_be_written_on_the_command_line():
+    flags = ["--architecture", "mlp", "--hidden-dims", "--likelihood", "gaussian", "--sigma", "learned"]
+    config, _ = parse_config(VaeConfig, [*flags, "--capacity", "25", "--kl-steps", "100"], "vae_paper.py")
+    model = initialised(build_model, config)
+    assert (model.hidden_dims, model.likelihood, model.sigma) == ((), "gaussian", "learned")
+    assert model.kl_schedule == KLSchedule(steps=100, capacity=25.0)
+    config, _ = parse_config(VaeConfig, ["--likelihood", "gaussian", "--sigma", "0.5"], "vae_paper.py")
+    assert config.sigma == 0.5
+
+
+TOGETHER = "--kl-schedule and --capacity go together with --kl-steps above 1"
+SCHEDULED = {"kl_schedule": "linear", "kl_steps": 10}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"autoencoder": True, "conditional": True}, "--autoencoder and --conditional: choose one"),
+        ({"autoencoder": True, "beta": 4.0}, "an autoencoder has no KL for beta to weigh"),
+        ({"autoencoder": True, "free_bits": 0.5}, "an autoencoder has no KL: leave out"),
+        ({"autoencoder": True} | SCHEDULED, "an autoencoder has no KL: leave out"),
+        ({"autoencoder": True, "capacity": 5.0, "kl_steps": 10}, "an autoencoder has no KL: leave out"),
+        ({"capacity": 5.0, "kl_steps": 10, "beta": 4.0}, "capacity weighs the KL by gamma: leave out beta"),
+        ({"capacity": 5.0, "kl_steps": 10, "free_bits": 0.5}, "capacity sets the whole KL"),
+        ({"capacity": 5.0} | SCHEDULED, "capacity sets the whole KL"),
+        ({"capacity": 5.0}, TOGETHER),
+        ({"capacity": 0.0}, TOGETHER),
+        ({"kl_schedule": "linear"}, TOGETHER),
+        ({"kl_schedule": "cyclical", "kl_steps": 1}, TOGETHER),
+        ({"kl_steps": 10}, TOGETHER),
+        ({"kl_steps": 10, "free_bits": 0.5}, TOGETHER),
+        ({"kl_steps": 0}, "steps of the KL schedule must be finite and at least 1, got 0"),
+        ({"capacity_gamma": 10.0}, "--capacity-gamma belongs to --capacity"),
+        ({"capacity": -1.0, "kl_steps": 10}, "capacity of the KL schedule must be finite and at least 0, got -1.0"),
+        ({"capacity": 5.0, "kl_steps": 10, "capacity_gamma": -1.0}, "gamma of the KL schedule must be finite"),
+        ({"free_bits": -0.5}, "free_bits of the KL schedule must be finite and at least 0, got -0.5"),
+        ({"free_bits": math.nan}, "free_bits of the KL schedule must be finite"),
+        ({"sigma": 0.5}, "sigma belongs to the gaussian likelihood"),
+        ({"sigma": "learned"}, "sigma belongs to the gaussian likelihood"),
+        ({"likelihood": "gaussian", "sigma": 0.0}, "sigma must be a number above 0 or 'learned', got 0.0"),
+        ({"likelihood": "gaussian", "sigma": -1.0}, "sigma must be a number above 0 or 'learned', got -1.0"),
+        ({"likelihood": "gaussian", "sigma": math.nan}, "sigma must be a number above 0 or 'learned', got nan"),
+        ({"likelihood": "gaussian", "sigma": math.inf}, "sigma must be a number above 0 or 'learned', got inf"),
+        ({"beta": -1.0}, "beta must be a finite number of at least 0, got -1.0"),
+        ({"latent_dim": 0}, "latent_dim must be an integer of at least 1, got 0"),
+        ({"architecture": "mlp", "hidden_dims": (4, 0)}, r"hidden_dims\[1\] must be an integer of at least 1, got 0"),
+    ],
+    ids=lambda value: ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_options_that_contradict_each_other_are_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        built(**options)
