@@ -80,8 +80,13 @@ def save_loss_curves(path, terms, units=None):
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(2.8 * len(terms), 3.0), layout="constrained")
-    for axes, (name, values) in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms.items(), strict=True):
+    columns = min(len(terms), 3)
+    rows = -(-len(terms) // columns)
+    figure = Figure(figsize=(2.8 * columns, 3.0 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels[len(terms) :]:
+        axes.set_visible(False)
+    for axes, (name, values) in zip(panels, terms.items(), strict=False):
         epochs = range(1, len(values) + 1)
         axes.plot(epochs, values, marker="." if len(values) < 10 else None, label=["train", "test"])
         axes.set(title=name, xlabel="epoch", ylabel=(units or {}).get(name, "nats per image"))

@@ -33,7 +33,7 @@ import torch
 
 from experiment import TrainingConfig, run_script
 from trainer import require, require_positive_ints
-from vae_paper import VAE, log_normal
+from vae_paper import VAE, log_normal, refuse_kl_schedule
 
 
 def log_normal_per_latent(z, mu, logvar):
@@ -47,6 +47,7 @@ def stratified_log_weights(batch_size, dataset_size, like=None):
     Row i is for the code of image i. With M = B - 1 others: 1/N for its own image, on the diagonal; 1/M for M - 1 of
     the others; what is left, (N - M) / (N M), for the last one.
     """
+    require(batch_size >= 2, "one image says nothing about the others: expected a batch of at least 2")
     others = batch_size - 1
     row = torch.arange(batch_size)
     weights = torch.full((batch_size, batch_size), 1 / others, dtype=torch.float64)
@@ -123,6 +124,7 @@ class BetaTCVAE(VAE):
         for name, weight in (("alpha", alpha), ("gamma", gamma)):
             require(0 <= weight < math.inf, f"{name} must be a finite number of at least 0, got {weight}")
         require(estimator in ("mss", "mws"), f"estimator must be mss or mws, got {estimator!r}")
+        refuse_kl_schedule("beta-TCVAE", options)
         super().__init__(latent_dim=latent_dim, beta=beta, **options)
         self.dataset_size, self.alpha, self.gamma, self.estimator = dataset_size, alpha, gamma, estimator
 

@@ -33,7 +33,7 @@ from torch.func import functional_call
 
 from experiment import TrainingConfig, run_script
 from trainer import require
-from vae_paper import VAE
+from vae_paper import VAE, refuse_kl_schedule
 
 
 def permute_dims(z, keys):
@@ -66,12 +66,13 @@ class FactorVAE(VAE):
 
     couples_batch = True
     units = MappingProxyType({"discriminator_nll": "nats per decision"})
-    smallest_batch = 2
+    smallest_batch = 4  # two codes are the least that can be permuted
 
     def __init__(self, gamma=35.0, width=1000, depth=6, latent_dim=10, **options):
         require(0 <= gamma < float("inf"), f"gamma must be a finite number of at least 0, got {gamma}")
         require(min(width, depth) >= 1, f"the discriminator needs width and depth of at least 1, got {width}, {depth}")
         require(options.get("beta", 1) == 1, "FactorVAE weighs the total correlation by gamma: leave out beta")
+        refuse_kl_schedule("FactorVAE", options)
         super().__init__(latent_dim=latent_dim, **options)
         self.gamma, self.width, self.depth = gamma, width, depth
         self.discriminator = Discriminator(latent_dim, width, depth)

@@ -38,7 +38,7 @@ from torch import nn
 
 from experiment import TrainingConfig, run_script
 from trainer import require, require_positive_ints
-from vae_paper import VAE, log_normal
+from vae_paper import VAE, log_normal, refuse_kl_schedule
 
 
 def importance_weighted_bound(log_weights):
@@ -68,6 +68,7 @@ class IWAE(VAE):
         require_positive_ints(k=k)
         require(objective in ("iwae", "dreg", "vae"), f"objective must be iwae, dreg or vae, got {objective!r}")
         require(options.get("beta", 1) == 1, "the importance weighted bound has no beta: leave it out")
+        refuse_kl_schedule("the importance weighted bound", options)
         super().__init__(
             latent_dim=latent_dim, architecture=architecture, hidden_dims=hidden_dims, activation=activation, **options
         )

@@ -83,7 +83,10 @@ class KLSchedule:
         if self.shape not in SHAPES:
             raise ValueError(f"the KL schedule must be one of {', '.join(SHAPES)}, got {self.shape!r}")
         for name, least in (("steps", 1), ("group_size", 1), ("free_bits", 0), ("capacity", 0), ("gamma", 0)):
-            if (value := getattr(self, name)) is not None and not least <= value < math.inf:
+            value = getattr(self, name)
+            if value is None and name == "capacity":
+                continue
+            if value is None or not least <= value < math.inf:
                 raise ValueError(f"{name} of the KL schedule must be finite and at least {least}, got {value}")
         if self.capacity is not None and (self.shape != "constant" or self.free_bits):
             raise ValueError("capacity sets the whole KL: leave out the annealing schedule and free bits")

@@ -209,9 +209,10 @@ def unchecked(model):
 def check_trainable(model, train_images, test_images, config):
     """Raises ValueError if the batches do not suit the model or the processes."""
     size = min(config.batch_size, len(train_images))
+    smallest = min(size, len(test_images))
     require(
-        min(size, len(test_images)) >= model.smallest_batch,
-        f"a {type(model).__name__} needs batches of at least {model.smallest_batch} images, got --batch-size {size}",
+        smallest >= model.smallest_batch,
+        f"a {type(model).__name__} needs batches of at least {model.smallest_batch} images, got {smallest}",
     )
     require(
         processes() == 1 or not model.couples_batch,

@@ -217,14 +217,14 @@ class VAE(TrainableModel):
         require(
             likelihood in ("bernoulli", "gaussian"), f"likelihood must be bernoulli or gaussian, got {likelihood!r}"
         )
-        require(
-            sigma == "learned" or 0 < sigma < math.inf, f"sigma must be a number above 0 or 'learned', got {sigma!r}"
-        )
+        number = not isinstance(sigma, str) and 0 < sigma < math.inf
+        require(sigma == "learned" or number, f"sigma must be a number above 0 or 'learned', got {sigma!r}")
         require(likelihood == "gaussian" or sigma == 1, "sigma belongs to the gaussian likelihood: choose that too")
         self.latent_dim, self.beta, self.architecture = latent_dim, beta, architecture
         self.hidden_dims, self.image_shape, self.activation = hidden_dims, image_shape, activation
         self.likelihood, self.sigma = likelihood, sigma
         self.kl_schedule = KLSchedule(**kl_schedule) if isinstance(kl_schedule, dict) else kl_schedule or KLSchedule()
+        require(isinstance(self.kl_schedule, KLSchedule), f"kl_schedule must be a KLSchedule, got {kl_schedule!r}")
         require(beta == 1 or self.kl_schedule.capacity is None, "capacity weighs the KL by gamma: leave out beta")
         require(
             latent_dim % self.kl_schedule.group_size == 0,
@@ -455,10 +455,7 @@ class Autoencoder(VAE):
 
     def __init__(self, **options):
         require(options.get("beta", 1) == 1, "an autoencoder has no KL for beta to weigh: leave out beta")
-        require(
-            options.get("kl_schedule") in (None, KLSchedule(), asdict(KLSchedule())),
-            "an autoencoder has no KL: leave out its schedule, free bits and capacity",
-        )
+        refuse_kl_schedule("an autoencoder", options)
         super().__init__(**options)
         self.encoder.logvar.requires_grad_(False)  # nothing uses it
 
@@ -470,6 +467,15 @@ class Autoencoder(VAE):
     def terms(self, x, eps, c=None, step=None):
         nll = self.reconstruction_nll(self(x, eps, c)[-1], x)
         return {"loss": nll, "reconstruction_nll": nll}
+
+
+def refuse_kl_schedule(name, options):
+    """For a model whose loss does not look at `kl_schedule`."""
+    default = KLSchedule()
+    require(
+        options.get("kl_schedule") in (None, default, asdict(default)),
+        f"{name} has no KL schedule: leave out annealing, free bits and capacity",
+    )
 
 
 def load_model(path):

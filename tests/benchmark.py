@@ -22,9 +22,12 @@ from torch import nn
 
 import vae_lowlevel
 import vae_numpy
-from experiment import ResidentImages, TrainingConfig
+from experiment import ResidentImages, TrainingConfig, load_resident
 from image_data import data_folder, load_uint8_images
-from trainer import train
+from iwae import IWAE
+from likelihood import log_likelihood
+from sprites import NUM_SPRITES, render
+from trainer import evaluate, train
 from vae_paper import VAE
 
 LATENT_DIM = 20
@@ -139,9 +142,9 @@ def loop_overhead(rate, batch_size=128, steps=20):
     print(f"the bare step reaches {reached:.0f} GFLOP/s; a large matrix product {rate:.0f} GFLOP/s")
 
 
-def tutorial_epoch(dataset, batch_size):
+def tutorial_epoch(vae, dataset, batch_size):
     """An epoch as tutorials write it: DataLoader, ToTensor for every image, plain Adam, .item() in every step."""
-    model = nn.ModuleDict({"encoder": VAE(LATENT_DIM).encoder, "decoder": VAE(LATENT_DIM).decoder})
+    model = nn.ModuleDict({"encoder": vae.encoder, "decoder": vae.decoder})
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True)
 
@@ -172,15 +175,68 @@ def mnist_epoch(batch_size=128, num_images=15_000):
     params = vae_lowlevel.init_params(0, LATENT_DIM)
     some = ResidentImages(images[:num_images], labels[:num_images])
     one = ResidentImages(images[:1], labels[:1])
+    subset = torch.utils.data.Subset(dataset, range(num_images))
     measured = interleaved(
         5,
-        tutorial=tutorial_epoch(torch.utils.data.Subset(dataset, range(num_images)), batch_size),
+        tutorial=tutorial_epoch(VAE(LATENT_DIM), subset, batch_size),
         level2=lambda: vae_lowlevel.train(params, some.images, one.images, epochs=1, batch_size=batch_size),
         level3=lambda: train(model, some, one, config),
     )
     print(f"\nMNIST, a quarter epoch ({num_images} images), batch {batch_size}, s, median of 5")
     for name, value in measured.items():
         print(f"{name:>10}{value:>8.2f}   {value / measured['tutorial']:.2f} x the tutorial loop")
+
+    mlp = {"architecture": "mlp", "hidden_dims": (400,)}
+    model = VAE(LATENT_DIM, **mlp)
+    measured = interleaved(
+        5,
+        tutorial=tutorial_epoch(VAE(LATENT_DIM, **mlp), subset, batch_size),
+        level3=lambda: train(model, some, one, config),
+    )
+    print(f"the same with the MLP 784-400-{LATENT_DIM}")
+    for name, value in measured.items():
+        print(f"{name:>10}{value:>8.2f}   {value / measured['tutorial']:.2f} x the tutorial loop")
+
+
+def bfloat16(epochs=2, num_images=15_000):
+    """Images a second and the result of training in bfloat16 against float32."""
+    train_images, test_images = (load_resident("mnist", split, torch.device("cpu")) for split in ("train", "test"))
+    some = ResidentImages(train_images.images[:num_images], train_images.labels[:num_images])
+    one = ResidentImages(test_images.images[:1], test_images.labels[:1])
+    models = {}
+
+    def epoch(precision, images=some):
+        torch.manual_seed(0)
+        models[precision] = VAE(LATENT_DIM)
+        train(models[precision], images, one, TrainingConfig(epochs=1, precision=precision))
+
+    measured = interleaved(5, float32=lambda: epoch("float32"), bf16=lambda: epoch("bf16"))
+    print(f"\nConv VAE, MNIST, {num_images} images, images/s, median of 5; test -ELBO after {epochs} epochs of all")
+    for name, value in measured.items():
+        torch.manual_seed(0)
+        model = VAE(LATENT_DIM)
+        with contextlib.redirect_stderr(io.StringIO()):
+            train(model, train_images, one, TrainingConfig(epochs=epochs, precision=name))
+        elbo = evaluate(model, test_images, seed=0).means()["loss"]
+        print(f"{name:>10}{num_images / value:>10.0f}   {measured['float32'] / value:.2f} x float32   -ELBO {elbo:.2f}")
+
+
+def importance_sampling(rate, num_images=100, num_samples=5000):
+    """log p(x) on the 200-200-50 network; its matrix products against the machine's rate."""
+    model = IWAE()
+    x = load_resident("mnist", "test", torch.device("cpu")).batch(slice(0, num_images))[0]
+    generator = torch.Generator().manual_seed(0)
+    measured = interleaved(3, log_p=lambda: log_likelihood(model, x, num_samples, generator))["log_p"]
+    reached = 2e-9 * (50 * 200 + 200 * 200 + 200 * 784) * num_images * num_samples / measured
+    print(f"\nlog p(x), {num_samples} samples, 200-200-50, MNIST: {1e3 * measured / num_images:.1f} ms an image,")
+    print(f"{reached:.0f} GFLOP/s of matrix products, {reached / rate:.2f} of the machine's")
+
+
+def sprites_per_second(count=5_000):
+    index = np.random.default_rng(0).integers(0, NUM_SPRITES, count)
+    both = {str(size): lambda size=size: render(index, size) for size in (64, 32)}
+    print("\nSprites rendered at random, images/s, median of 10:", end=" ")
+    print(", ".join(f"{count / value:.0f} at {size}x{size}" for size, value in interleaved(10, **both).items()))
 
 
 def main():
@@ -191,10 +247,13 @@ def main():
     print(f"{torch.get_num_threads()} threads; {MFLOP_FORWARD:.1f} MFLOP forward per image")
     forward_pass()
     loop_overhead(rate)
+    sprites_per_second()
     try:
         mnist_epoch()
+        bfloat16()
+        importance_sampling(matmul_rate())
     except FileNotFoundError as error:
-        print(f"\nMNIST, an epoch against the tutorial loop: not measured. {error}", file=sys.stderr)
+        print(f"\nMNIST: training and log p(x) are not measured. {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -199,6 +199,8 @@ def test_a_capacity_of_0_holds_the_kl_at_0():
         ({"capacity": -1.0}, "capacity .* at least 0, got -1.0"),
         ({"capacity": math.inf}, "capacity .* got inf"),
         ({"capacity": 1.0, "gamma": -1.0}, "gamma .* at least 0, got -1.0"),
+        ({"steps": None}, "steps .* got None"),
+        ({"free_bits": None}, "free_bits .* got None"),
         ({"capacity": 1.0, "shape": "linear"}, "capacity sets the whole KL"),
         ({"capacity": 1.0, "free_bits": 0.1}, "capacity sets the whole KL"),
     ],
@@ -250,15 +252,15 @@ OBJECTIVES = {  # beta, schedule, whether it couples the batch, penalty(kl per l
     "free bits": (1.0, KLSchedule(free_bits=2.5), True, lambda kl, step: floored(kl, 2.5, 1)),
     "linear free bits in groups": (
         4.0,
-        KLSchedule("linear", steps=10, free_bits=4.0, group_size=2),
+        KLSchedule("linear", steps=10, free_bits=12.0, group_size=2),
         True,
-        lambda kl, step: 4 * min(step, 10) / 10 * floored(kl, 4.0, 2),
+        lambda kl, step: 4 * min(step, 10) / 10 * floored(kl, 12.0, 2),
     ),
     "capacity": (
         1.0,
-        KLSchedule(steps=10, capacity=12.0, gamma=7.0),
+        KLSchedule(steps=10, capacity=40.0, gamma=7.0),
         True,
-        lambda kl, step: 7 * (kl.sum() / len(kl) - 1.2 * min(step, 10)).abs(),
+        lambda kl, step: 7 * (kl.sum() / len(kl) - 4 * min(step, 10)).abs(),
     ),
 }
 CASES = pytest.mark.parametrize(("beta", "schedule", "coupled", "penalty"), OBJECTIVES.values(), ids=OBJECTIVES)
@@ -290,14 +292,14 @@ def test_the_loss_is_the_nll_plus_the_penalty_and_so_are_its_gradients(
 
 
 def test_the_examples_above_have_groups_on_both_sides_of_their_free_bits():
-    """And a mean KL between the first capacity and the last: otherwise they would show little."""
+    """And a mean KL between the capacities at steps 3 and 9: otherwise they would show little."""
     model = new_model(gain=4.0)
     x, eps, _ = random_batch(model)
     kl = nll_and_kl(model, x, eps)[1].mean(dim=0)
     assert kl.min() < 2.5 < kl.max()
     pairs = kl.view(2, 2).sum(dim=1)
-    assert pairs.min() < 4.0 < pairs.max()
-    assert 3.6 < kl.sum() < 12.0
+    assert pairs.min() < 12.0 < pairs.max()
+    assert 12.0 < kl.sum() < 36.0
 
 
 @CASES
@@ -358,7 +360,7 @@ def expected_calls(coupled):
 
 RUNS = {
     "linear": {"kl_schedule": KLSchedule("linear", steps=7), "beta": 4.0},
-    "linear with free bits": {"kl_schedule": KLSchedule("linear", steps=7, free_bits=0.01, group_size=2), "beta": 4.0},
+    "linear with free bits": {"kl_schedule": KLSchedule("linear", steps=7, free_bits=0.06, group_size=2), "beta": 4.0},
     "capacity": {"kl_schedule": KLSchedule(steps=7, capacity=2.0, gamma=100.0)},
     "cyclical with learned sigma": {
         "kl_schedule": KLSchedule("cyclical", steps=8),
@@ -394,7 +396,7 @@ def test_train_takes_the_steps_of_a_loop_that_follows_the_schedule(images, optio
         if schedule.capacity:
             penalty = 100 * (kl.sum(dim=1).mean() - 2 * rise).abs()
         elif schedule.free_bits:
-            penalty = 4 * rise * floored(kl, 0.01, 2)
+            penalty = 4 * rise * floored(kl, 0.06, 2)
         elif schedule.shape == "linear":
             penalty = 4 * rise * kl.sum(dim=1).mean()
         else:  # four cycles of two steps: the first at 0, the second at the top of its ramp
@@ -840,6 +842,17 @@ def test_a_config_names_every_argument_with_the_value_it_was_given(options):
     assert config["class"] == options.get("cls", VAE).__name__
 
 
+@pytest.mark.parametrize("value", ["linear", 3, ["linear"], {"cosine": 1}, {"shape": "cosine"}, {"steps": 0}])
+def test_a_config_whose_schedule_is_none_is_refused(tmp_path, value):
+    new_model(hidden_dims=()).save(tmp_path)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    content["model"]["kl_schedule"] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="does not describe a VAE"):
+        VAE.load(tmp_path)
+
+
 # --- The options of the script ---------------------------------------------------------------------------------------
 
 
@@ -934,6 +947,7 @@ SCHEDULED = {"kl_schedule": "linear", "kl_steps": 10}
         ({"likelihood": "gaussian", "sigma": -1.0}, "sigma must be a number above 0 or 'learned', got -1.0"),
         ({"likelihood": "gaussian", "sigma": math.nan}, "sigma must be a number above 0 or 'learned', got nan"),
         ({"likelihood": "gaussian", "sigma": math.inf}, "sigma must be a number above 0 or 'learned', got inf"),
+        ({"likelihood": "gaussian", "sigma": "free"}, "sigma must be a number above 0 or 'learned', got 'free'"),
         ({"beta": -1.0}, "beta must be a finite number of at least 0, got -1.0"),
         ({"latent_dim": 0}, "latent_dim must be an integer of at least 1, got 0"),
         ({"architecture": "mlp", "hidden_dims": (4, 0)}, r"hidden_dims\[1\] must be an integer of at least 1, got 0"),
