@@ -204,15 +204,15 @@ def num_classes(data):
     return FACTORS["shape"] if data.startswith("sprites") else 10
 
 
-def describe(config):
+def describe(data, binarisation, seed):
     """The binarisation in a report's words: its numbers compare only with those of the same one."""
-    if config.data.startswith("sprites"):
+    if data.startswith("sprites"):
         return "black and white"
     return {
         "none": "grey (not binarised)",
-        "fixed": f"binarised once with seed {config.seed}",
-        "fresh": f"binarised for this report with seed {config.seed}",
-    }[config.binarisation]
+        "fixed": f"binarised once with seed {seed}",
+        "fresh": f"binarised for this report with seed {seed}",
+    }[binarisation]
 
 
 # --- A script --------------------------------------------------------------------------------------------------------
@@ -322,5 +322,6 @@ def report_of_terms(model, test_images, config):
     size = config.batch_size if model.couples_batch else 1000
     means = evaluate(model, test_images, config.seed, size).means()
     values = {"-ELBO": sum(means[name] for name in model.elbo_terms)} if model.elbo_terms else {}
-    header = f"{config.data}, test set: {len(test_images)} images, {describe(config)}"
-    return report_terms(f"{header}, noise seed {config.seed}", values | means, model.units)
+    words = describe(config.data, config.binarisation, config.seed)
+    header = f"{config.data}, test set: {len(test_images)} images, {words}, noise seed {config.seed}"
+    return report_terms(header, values | means, model.units)

@@ -130,7 +130,7 @@ def pixel_uncertainty(model, x, eps, c=None):
     if model.likelihood == "bernoulli":
         within = (means * (1 - means)).mean(dim=1)
     else:
-        within = torch.as_tensor(2 * model.log_sigma).exp().expand_as(x)
+        within = torch.as_tensor(2 * model.log_sigma, dtype=x.dtype, device=x.device).exp()
     code_variance = means.var(dim=1, correction=0)
     return means.mean(dim=1), code_variance.sqrt(), (code_variance + within).sqrt()
 
@@ -198,53 +198,61 @@ def main(argv=None):
         config = tyro.cli(COMMANDS, args=argv, prog="likelihood.py", config=(tyro.conf.OmitArgPrefixes,))
         require_positive_ints(k=config.k)
         require(config.seed >= 0, f"--seed must be at least 0, got {config.seed}")
-        require(
-            not (out := getattr(config, "out", None)) or not out.exists(),
-            f"--out {out} exists and is not overwritten: choose another name",
-        )
+        if out := getattr(config, "out", None):
+            require(not out.exists(), f"--out {out} exists and is not overwritten: choose another name")
+            require(out.parent.is_dir(), f"--out {out}: the folder {out.parent} does not exist, make it first")
+        quantile = getattr(config, "quantile", 0.5)
+        require(0 < quantile < 1, f"--quantile must lie between 0 and 1, got {quantile}")
         device = pick_device(config.device)
         model = VAE.load(config.run).to(device)
         require(model.elbo_terms, "an autoencoder has no distribution over codes, hence no likelihood")
-        settings = json.loads((config.run / "config.json").read_text())["training"]
-        config.data, config.binarisation = config.data or settings["data"], settings["binarisation"]
-        test = load(config, "test", device, config.images)
-        train = load(config, "train", device, 2000, settings) if isinstance(config, Anomalies) else None
+        settings = json.loads((config.run / "config.json").read_text()).get("training")
+        require(
+            settings, f"{config.run}/config.json does not say what the model was trained on: expected a run's folder"
+        )
+        config.data = config.data or settings["data"]
+        test = load(config.data, "test", model, settings, config.seed, config.images)
+        train = None
+        if isinstance(config, Anomalies):
+            train = load(settings["data"], "train", model, settings, config.seed, 2000)
         require(
             tuple(test[0].shape[1:]) == model.image_shape,
             f"--data {config.data} has images {tuple(test[0].shape[1:])}, the model takes {model.image_shape}",
         )
+    # What is fixed was drawn with the run's seed, what is fresh with this report's.
+    seed = settings["seed"] if settings["binarisation"] == "fixed" else config.seed
+    words = describe(config.data, settings["binarisation"], seed)
+    header = f"{config.data}, test set: {len(test[0])} images, {words}, noise seed {config.seed}"
     generator = torch.Generator(device).manual_seed(config.seed)
     command = {LogLikelihood: report_likelihood, Anomalies: show_anomalies, Uncertainty: show_uncertainty}
-    command[type(config)](model, config, generator, test, train)
+    command[type(config)](model, config, header, generator, test, train)
 
 
-def load(config, split, device, limit, settings=None):
-    """x, labels of a split, as the run saw them; training images always come from the run's own data set."""
-    data = settings["data"] if settings else config.data
-    images = load_resident(data, split, device, config.binarisation, config.seed)
+def load(data, split, model, settings, seed, limit):
+    """x, labels of a split: in the model's precision, binarised as the run's settings say, `limit` images of them."""
+    parameter = next(model.parameters())
+    images = load_resident(data, split, parameter.device, settings["binarisation"], settings["seed"])
     require(limit is None or limit >= 1, f"--images must be at least 1, got {limit}")
     count = min(len(images), limit or len(images))
-    index = torch.arange(count, device=device) * len(images) // count  # spread evenly over the set
-    thresholds = images.draw_thresholds(count, torch.Generator(device).manual_seed(config.seed))
-    return images.batch(index, thresholds)
+    index = torch.arange(count, device=parameter.device) * len(images) // count  # spread evenly over the set
+    thresholds = images.draw_thresholds(count, torch.Generator(parameter.device).manual_seed(seed))
+    x, labels = images.batch(index, thresholds)
+    return x.to(parameter.dtype), labels
 
 
-def header(config, x):
-    return f"{config.data}, test set: {len(x)} images, {describe(config)}, noise seed {config.seed}"
-
-
-def report_likelihood(model, config, generator, test, _):
+def report_likelihood(model, config, header, generator, test, _):
     x, labels = test
     c = labels if model.num_classes else None
     log_p = log_likelihood(model, x, config.k, generator, c).double()
     minus_elbo = anomaly_scores(model, x, "elbo", 10, generator, c).double().mean()
-    print(report_terms(header(config, x), {f"-log p(x), k={config.k}": -log_p.mean(), "-ELBO": minus_elbo}))
-    print(f"standard error over the images: {log_p.std() / len(x) ** 0.5:.3f} nats")
-    active = active_units(posteriors(model, x, c)[0])
-    print(f"active units: {int(active.sum())} of {model.latent_dim}")
+    print(report_terms(header, {f"-log p(x), k={config.k}": -log_p.mean(), "-ELBO": minus_elbo}))
+    if len(x) > 1:  # one image has no spread
+        print(f"standard error over the images: {log_p.std() / len(x) ** 0.5:.3f} nats")
+        active = active_units(posteriors(model, x, c)[0])
+        print(f"active units: {int(active.sum())} of {model.latent_dim}")
 
 
-def show_anomalies(model, config, generator, test, train):
+def show_anomalies(model, config, header, generator, test, train):
     scores = [
         anomaly_scores(model, x, config.score, config.k, generator, labels if model.num_classes else None).cpu()
         for x, labels in (train, test)
@@ -252,7 +260,7 @@ def show_anomalies(model, config, generator, test, train):
     threshold = anomaly_threshold(scores[0], config.quantile)
     x, labels = test
     strange = scores[1] > threshold
-    print(header(config, x))
+    print(header)
     print(f"score: {config.score}, {config.k} samples per image, in nats")
     print(f"threshold: {threshold:.1f}, the {config.quantile:.0%} quantile of {len(train[0])} training images")
     print(f"above it: {int(strange.sum())} of {len(x)} test images ({strange.double().mean():.1%})")
@@ -273,15 +281,15 @@ def decoded_means(model, images, index):
     return model.sample(model.encode(x[index], c)[0], c)[None].cpu()
 
 
-def show_uncertainty(model, config, generator, test, _):
+def show_uncertainty(model, config, header, generator, test, _):
     x, labels = test[0][:10], test[1][:10] if model.num_classes else None
-    eps = torch.randn(len(x), config.k, model.latent_dim, generator=generator, device=x.device)
+    eps = torch.randn(len(x), config.k, model.latent_dim, generator=generator, dtype=x.dtype, device=x.device)
     mean, code_std, total_std = pixel_uncertainty(model, x, eps, labels)
     rows = torch.stack([x, mean, 2 * code_std, 2 * total_std])  # a std of a value in [0, 1] is at most a half
     names = ["x", "mean", "2 x std, code", "2 x std, total"]
     title = f"What the model predicts, over {config.k} codes of each image"
     save_image_grid(config.out, rows.clamp(0, 1).cpu().numpy(), title, names)
-    print(header(config, test[0]))
+    print(header)
     print(f"mean over pixels of the standard deviation: code {code_std.mean():.4f}, total {total_std.mean():.4f}")
     print(f"picture in {config.out}", file=sys.stderr)
 

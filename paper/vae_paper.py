@@ -574,7 +574,9 @@ def report_first_values(model, test_images, config):
             nll, kl = model.reconstruction_nll(logits, x), model.kl_divergence(mu, logvar)
             parts.append([tensor.cpu().numpy() for tensor in (nll, kl, mu, logvar, z, logits[:1])])
     arrays = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return report(config.data, config.seed, *arrays, binarisation=describe(config))
+    return report(
+        config.data, config.seed, *arrays, binarisation=describe(config.data, config.binarisation, config.seed)
+    )
 
 
 def main(argv=None):

@@ -897,7 +897,7 @@ def test_each_command_reads_each_kind_of_run(tmp_path, monkeypatch, command, var
 def test_images_binarised_once_are_those_that_the_run_saw(tmp_path, monkeypatch):
     """They were drawn with the run's seed; --seed is that of the noise."""
     seen = []
-    monkeypatch.setattr(likelihood, "report_likelihood", lambda *args: seen.append(args[3][0]))
+    monkeypatch.setattr(likelihood, "report_likelihood", lambda *args: seen.append(args[4][0]))
     folder = hand_made_run(tmp_path / "run", tiny(), binarisation="fixed", seed=5)
     call(likelihood.main, "log-likelihood", "--run", folder, "--k", 1, "--device", "cpu")
     want = load_resident("digits", "test", CPU, "fixed", seed=5).images / 255

