@@ -82,12 +82,12 @@ class FactorVAE(VAE):
         return (2, self.latent_dim)
 
     def optimizers(self, lr):
-        """Two players: the VAE lowers its loss, then the discriminator lowers its own on the same codes."""
+        """Two players, one lr (the paper: 1e-4): the VAE takes a step, then the discriminator on the same codes."""
         theirs = list(self.discriminator.parameters())
         ours = [parameter for parameter in self.parameters() if all(parameter is not other for other in theirs)]
         return {
             "loss": torch.optim.Adam(ours, lr=lr, fused=True),
-            "discriminator_nll": torch.optim.Adam(theirs, lr=1e-4, betas=(0.5, 0.9), fused=True),
+            "discriminator_nll": torch.optim.Adam(theirs, lr=lr, betas=(0.5, 0.9), fused=True),
         }
 
     def terms(self, x, eps, c=None, step=None):

@@ -193,9 +193,7 @@ class VQVAE(TrainableModel):
     elbo_terms = ("reconstruction_nll", "prior_nll")
     units = MappingProxyType({"distance": "squared distance", "perplexity": "entries of a batch"})
 
-    def __init__(
-        self, num_codes=128, code_dim=16, codebook="ema", commitment=0.25, decay=0.99, image_shape=(1, 28, 28)
-    ):
+    def __init__(self, num_codes=32, code_dim=16, codebook="ema", commitment=0.25, decay=0.95, image_shape=(1, 28, 28)):
         super().__init__()
         self.image_shape = channels, height, width = tuple(image_shape)
         require_positive_ints(num_codes=num_codes, code_dim=code_dim)
@@ -282,16 +280,16 @@ class VQVAE(TrainableModel):
 class VqConfig(TrainingConfig):
     """Train a VQ-VAE (van den Oord 2017) with a small PixelCNN as the prior over its codes."""
 
-    num_codes: int = 128
-    """Entries in the codebook."""
+    num_codes: int = 32
+    """Entries in the codebook; the paper's 512 are for natural images."""
     code_dim: int = 16
     """Numbers in each entry."""
     codebook: Literal["ema", "gradient"] = "ema"
     """How the codebook follows the encoder: as running means, or by gradients."""
     commitment: float = 0.25
     """Weight of the term that keeps the encoder near the codebook."""
-    decay: float = 0.99
-    """Of the running means, per step."""
+    decay: float = 0.95
+    """Of the running means, per step; 0.99, the paper's, settles after several hundred steps."""
 
 
 def build_model(config, train_images):

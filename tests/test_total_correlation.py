@@ -785,7 +785,7 @@ def test_two_optimisers_share_the_parameters_between_them(sigma):
     optimizers = model.optimizers(0.02)
     assert list(optimizers) == ["loss", "discriminator_nll"]
     settings = [(optimizer.defaults["lr"], optimizer.defaults["betas"]) for optimizer in optimizers.values()]
-    assert settings == [(0.02, (0.9, 0.999)), (1e-4, (0.5, 0.9))]
+    assert settings == [(0.02, (0.9, 0.999)), (0.02, (0.5, 0.9))]
     assert all(type(optimizer) is torch.optim.Adam for optimizer in optimizers.values())
     held = [[id(p) for group in o.param_groups for p in group["params"]] for o in optimizers.values()]
     assert sorted(itertools.chain(*held)) == sorted(id(parameter) for parameter in model.parameters())
@@ -802,7 +802,7 @@ def test_training_takes_the_steps_of_two_players_with_graphs_of_their_own():
     order, noise = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
     ours = [*expected.encoder.parameters(), *expected.decoder.parameters()]
     theirs = list(expected.discriminator.parameters())
-    vae, discriminator = torch.optim.Adam(ours, lr=0.01), torch.optim.Adam(theirs, lr=1e-4, betas=(0.5, 0.9))
+    vae, discriminator = torch.optim.Adam(ours, lr=0.01), torch.optim.Adam(theirs, lr=0.01, betas=(0.5, 0.9))
     for _ in range(3):
         permutation = torch.randperm(9, generator=order)
         sums = np.zeros(2)

@@ -603,7 +603,7 @@ def digits():
 
 
 @pytest.mark.parametrize("codebook", KINDS)
-def test_training_lowers_the_loss_and_uses_the_codebook(digits, codebook):
+def test_training_makes_images_cheaper_and_uses_the_codebook(digits, codebook):
     model = new_model(codebook, num_codes=16, code_dim=8)
     table = train(model, *digits, TrainingConfig(epochs=6, batch_size=20))
     # By gradients the entries move by no more than lr in a step, which at first the encoder's vectors outrun: the
