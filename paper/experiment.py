@@ -294,12 +294,12 @@ def load_chosen(config, config_class, load_model):
             f"--weights names a model: leave out --{field.name.replace('_', '-')}",
         )
     model = load_model(config.weights)
-    chosen = getattr(config, "latent_dim", None)
-    default = {field.name: field.default for field in own}.get("latent_dim")
-    require(
-        chosen in (default, getattr(model, "latent_dim", None)),
-        f"--latent-dim does not fit --weights: {model.latent_dim}",
-    )
+    if hasattr(model, "latent_dim"):
+        default = {field.name: field.default for field in own}["latent_dim"]
+        require(
+            config.latent_dim in (default, model.latent_dim),
+            f"--latent-dim does not fit --weights: {model.latent_dim}",
+        )
     return model
 
 

@@ -82,6 +82,10 @@ class Codebook(nn.Module):
 
     def forward(self, z_e, keys):
         """z_e (N, D, h, w), keys (N, h w) -> z_q (N, D, h, w) and codes (N, h, w)."""
+        with torch.autocast(z_e.device.type, enabled=False):  # in bfloat16 a vector may take the wrong entry
+            return self.quantize(z_e, keys)
+
+    def quantize(self, z_e, keys):
         n, _, h, w = z_e.shape
         vectors = z_e.detach().movedim(1, 3).flatten(0, 2)  # (M, D), M = N h w
         if self.training:
@@ -157,7 +161,9 @@ class CodePrior(nn.Module):
 
     def nll(self, codes):
         """-log p(codes): (N, h, w) -> (N,) nats."""
-        return F.cross_entropy(self(codes).float(), codes, reduction="none").flatten(1).sum(dim=1)
+        logits = self(codes)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from bfloat16
+        return F.cross_entropy(logits, codes, reduction="none").flatten(1).sum(dim=1)
 
     @torch.no_grad()
     def sample(self, uniform):
@@ -195,7 +201,9 @@ class VQVAE(TrainableModel):
 
     def __init__(self, num_codes=32, code_dim=16, codebook="ema", commitment=0.25, decay=0.95, image_shape=(1, 28, 28)):
         super().__init__()
-        self.image_shape = channels, height, width = tuple(image_shape)
+        image_shape = tuple(image_shape)
+        require(len(image_shape) == 3 and min(image_shape) >= 1, f"image_shape must be (C, H, W), got {image_shape}")
+        self.image_shape = channels, height, width = image_shape
         require_positive_ints(num_codes=num_codes, code_dim=code_dim)
         require(codebook in ("ema", "gradient"), f"codebook must be ema or gradient, got {codebook!r}")
         require(0 <= commitment < math.inf, f"commitment must be a finite number of at least 0, got {commitment}")
@@ -323,7 +331,7 @@ def draw(folder, model, images, seed, rows=()):
     from pictures import loss_curves, save_codebook_use, save_reconstructions, save_samples
 
     device, dtype = model.codebook.counts.device, model.codebook.counts.dtype
-    x = images.batch(torch.arange(10))[0].to(dtype)
+    x = images.batch(slice(0, 10))[0].to(dtype)
     uniform = torch.rand(80, *model.grid, generator=torch.Generator().manual_seed(seed)).to(device)
     if rows:
         save_loss_curves(folder / "loss_curves.png", loss_curves(rows), model.units)
