@@ -200,7 +200,8 @@ def main(argv=None):
         require(config.seed >= 0, f"--seed must be at least 0, got {config.seed}")
         if out := getattr(config, "out", None):
             require(not out.exists(), f"--out {out} exists and is not overwritten: choose another name")
-            require(out.parent.is_dir(), f"--out {out}: the folder {out.parent} does not exist, make it first")
+            writable = out.suffix == ".png" and out.parent.is_dir()
+            require(writable, f"cannot write --out {out}: expected a .png in a folder that exists")
         quantile = getattr(config, "quantile", 0.5)
         require(0 < quantile < 1, f"--quantile must lie between 0 and 1, got {quantile}")
         device = pick_device(config.device)

@@ -232,6 +232,8 @@ def main(argv=None):
         config = tyro.cli(PictureConfig, args=argv, prog="pictures.py")
         require(config.runs, "--runs names no folder: expected the folders of finished runs")
         require(not config.out.exists(), f"--out {config.out} exists and is not overwritten: choose another name")
+        writable = config.out.suffix == ".png" and config.out.parent.is_dir()
+        require(writable, f"cannot write --out {config.out}: expected a .png in a folder that exists")
         last = [read_last_epoch(run) for run in config.runs]
     save_rate_distortion(
         config.out,

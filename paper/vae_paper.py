@@ -335,7 +335,7 @@ class VAE(TrainableModel):
         def k_times(tensor):  # (N, ...) -> (N K, ...), without a copy where there is one image
             return None if tensor is None else tensor.unsqueeze(1).expand(n, k, *tensor.shape[1:]).flatten(0, 1)
 
-        z = self.reparameterize(k_times(mu), k_times(logvar), eps.flatten(0, 1)).view(n, k, -1)
+        z = self.reparameterize(k_times(mu), k_times(logvar), eps.flatten(0, 1)).view(eps.shape)
         log_likelihood = -self.reconstruction_nll(self.decode(z.flatten(0, 1), k_times(c)), k_times(x))
         return mu, logvar, z, log_likelihood.view(n, k)
 

@@ -234,6 +234,13 @@ class VQVAE(TrainableModel):
     def noise_shape(self):
         return (math.prod(self.grid),)
 
+    def optimizers(self, lr):
+        """One Adam; a codebook that learns by gradients takes ten times the step, or the encoder outruns it."""
+        entries = [parameter for name, parameter in self.named_parameters() if name == "codebook.entries"]
+        others = [parameter for name, parameter in self.named_parameters() if name != "codebook.entries"]
+        groups = [{"params": others}] + [{"params": [parameter], "lr": 10 * lr} for parameter in entries]
+        return {"loss": torch.optim.Adam(groups, lr=lr, fused=True)}
+
     def encode(self, x):
         """x (N, C, H, W) -> codes (N, h, w), without learning from x."""
         self.check_images(x)

@@ -742,43 +742,44 @@ def refused(tmp_path, monkeypatch, no_training):
     return call
 
 
+MISTAKES = [
+    ("iwae", ["--k", 0], "k must be an integer of at least 1, got 0"),
+    ("iwae", ["--latent-dim", 0], "latent_dim must be an integer of at least 1, got 0"),
+    ("iwae", ["--hidden-dims", 16, 0], "hidden_dims[1] must be an integer of at least 1, got 0"),
+    ("factor_vae", ["--gamma", -1], "gamma must be a finite number of at least 0, got -1"),
+    ("factor_vae", ["--gamma", "nan"], "gamma must be a finite number of at least 0, got nan"),
+    ("factor_vae", ["--discriminator-width", 0], "width and depth of at least 1, got 0, 6"),
+    ("factor_vae", ["--batch-size", 1], "a FactorVAE needs batches of at least"),
+    ("beta_tcvae", ["--alpha", "nan"], "alpha must be a finite number of at least 0, got nan"),
+    ("beta_tcvae", ["--gamma", "inf"], "gamma must be a finite number of at least 0, got inf"),
+    ("beta_tcvae", ["--beta", -2], "beta must be a finite number of at least 0, got -2"),
+    ("beta_tcvae", ["--batch-size", 1], "a BetaTCVAE needs batches of at least 2 images"),
+    ("beta_tcvae", ["--train-images", 1], "a BetaTCVAE needs batches of at least 2 images"),
+    ("vq_vae", ["--num-codes", 0], "num_codes must be an integer of at least 1, got 0"),
+    ("vq_vae", ["--code-dim", -1], "code_dim must be an integer of at least 1, got -1"),
+    ("vq_vae", ["--decay", 1], "decay must lie in [0, 1), got 1"),
+    ("vq_vae", ["--commitment", "nan"], "commitment must be a finite number of at least 0, got nan"),
+    ("vae_paper", ["--train-images", 201], "--train-images 201: there are 200"),
+    ("vq_vae", ["--train-images", 10**6], "--train-images 1000000: there are 200"),
+    ("vae_paper", ["--autoencoder", "--beta", 2], "an autoencoder has no KL for beta to weigh: leave out beta"),
+    ("vae_paper", ["--autoencoder", "--free-bits", 1], "an autoencoder has no KL"),
+    ("vae_paper", ["--autoencoder", "--conditional"], "--autoencoder and --conditional: choose one"),
+    (
+        "vae_paper",
+        ["--capacity", 5, "--kl-steps", 100, "--beta", 4],
+        "capacity weighs the KL by gamma: leave out beta",
+    ),
+    ("vae_paper", ["--capacity", 5], "--kl-schedule and --capacity go together with --kl-steps above 1"),
+    ("vae_paper", ["--kl-steps", 5], "--kl-schedule and --capacity go together with --kl-steps above 1"),
+    ("vae_paper", ["--capacity", 5, "--kl-steps", 9, "--free-bits", 1], "leave out the annealing schedule"),
+    ("vae_paper", ["--capacity-gamma", 3], "--capacity-gamma belongs to --capacity"),
+    ("vae_paper", ["--sigma", 0.1], "sigma belongs to the gaussian likelihood"),
+    ("vae_paper", ["--likelihood", "gaussian", "--sigma", 0], "sigma must be a number above 0"),
+]  # script, options, what the message says
+
+
 @pytest.mark.parametrize(
-    ("script", "args", "named"),
-    [
-        ("iwae", ["--k", 0], "k must be an integer of at least 1, got 0"),
-        ("iwae", ["--latent-dim", 0], "latent_dim must be an integer of at least 1, got 0"),
-        ("iwae", ["--hidden-dims", 16, 0], "hidden_dims[1] must be an integer of at least 1, got 0"),
-        ("factor_vae", ["--gamma", -1], "gamma must be a finite number of at least 0, got -1"),
-        ("factor_vae", ["--gamma", "nan"], "gamma must be a finite number of at least 0, got nan"),
-        ("factor_vae", ["--discriminator-width", 0], "width and depth of at least 1, got 0, 6"),
-        ("factor_vae", ["--batch-size", 1], "a FactorVAE needs batches of at least"),
-        ("beta_tcvae", ["--alpha", "nan"], "alpha must be a finite number of at least 0, got nan"),
-        ("beta_tcvae", ["--gamma", "inf"], "gamma must be a finite number of at least 0, got inf"),
-        ("beta_tcvae", ["--beta", -2], "beta must be a finite number of at least 0, got -2"),
-        ("beta_tcvae", ["--batch-size", 1], "a BetaTCVAE needs batches of at least 2 images"),
-        ("beta_tcvae", ["--train-images", 1], "a BetaTCVAE needs batches of at least 2 images"),
-        ("vq_vae", ["--num-codes", 0], "num_codes must be an integer of at least 1, got 0"),
-        ("vq_vae", ["--code-dim", -1], "code_dim must be an integer of at least 1, got -1"),
-        ("vq_vae", ["--decay", 1], "decay must lie in [0, 1), got 1"),
-        ("vq_vae", ["--commitment", "nan"], "commitment must be a finite number of at least 0, got nan"),
-        ("vae_paper", ["--train-images", 201], "--train-images 201: there are 200"),
-        ("vq_vae", ["--train-images", 10**6], "--train-images 1000000: there are 200"),
-        ("vae_paper", ["--autoencoder", "--beta", 2], "an autoencoder has no KL for beta to weigh: leave out beta"),
-        ("vae_paper", ["--autoencoder", "--free-bits", 1], "an autoencoder has no KL"),
-        ("vae_paper", ["--autoencoder", "--conditional"], "--autoencoder and --conditional: choose one"),
-        (
-            "vae_paper",
-            ["--capacity", 5, "--kl-steps", 100, "--beta", 4],
-            "capacity weighs the KL by gamma: leave out beta",
-        ),
-        ("vae_paper", ["--capacity", 5], "--kl-schedule and --capacity go together with --kl-steps above 1"),
-        ("vae_paper", ["--kl-steps", 5], "--kl-schedule and --capacity go together with --kl-steps above 1"),
-        ("vae_paper", ["--capacity", 5, "--kl-steps", 9, "--free-bits", 1], "leave out the annealing schedule"),
-        ("vae_paper", ["--capacity-gamma", 3], "--capacity-gamma belongs to --capacity"),
-        ("vae_paper", ["--sigma", 0.1], "sigma belongs to the gaussian likelihood"),
-        ("vae_paper", ["--likelihood", "gaussian", "--sigma", 0], "sigma must be a number above 0"),
-    ],
-    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else value if value in PAPERS else "",
+    ("script", "args", "named"), MISTAKES, ids=[" ".join(map(str, [script, *args])) for script, args, _ in MISTAKES]
 )
 def test_options_that_cannot_be_are_one_line_on_stderr(refused, script, args, named):
     assert named in refused(script, *args, "--out", "new")
