@@ -84,7 +84,7 @@ class FactorVAE(VAE):
     def optimizers(self, lr):
         """Two players, one lr (the paper: 1e-4): the VAE takes a step, then the discriminator on the same codes."""
         theirs = list(self.discriminator.parameters())
-        ours = [parameter for parameter in self.parameters() if all(parameter is not other for other in theirs)]
+        ours = self.parameter_groups(lr, without=theirs)
         return {
             "loss": torch.optim.Adam(ours, lr=lr, fused=True),
             "discriminator_nll": torch.optim.Adam(theirs, lr=lr, betas=(0.5, 0.9), fused=True),

@@ -83,7 +83,9 @@ class IWAE(VAE):
         return (self.k, self.latent_dim)
 
     def optimizers(self, lr):
-        return {"loss": torch.optim.Adam(self.parameters(), lr=lr, eps=1e-4, fused=True)}  # Burda 2015, section 5
+        return {
+            "loss": torch.optim.Adam(self.parameter_groups(lr), lr=lr, eps=1e-4, fused=True)
+        }  # Burda 2015, section 5
 
     def set_output_bias(self, mean_image):
         """Start from the mean of the training images, (C, H, W) in [0, 1]: the first thing any decoder learns."""

@@ -45,6 +45,7 @@ class TrainableModel(nn.Module):
     smallest_batch  the fewest images that `terms` makes sense for; a shorter last batch joins the one before it
     validate        as in torch.distributions, whether inputs are looked at, which makes a GPU wait; off while training
     elbo_terms      the terms whose sum is -ELBO in nats, if there are any
+    fast            names of parameters that take ten times the step: Adam moves each by about lr, these have far to go
     units           {term: unit} of the terms that are not in nats per image
     """
 
@@ -54,6 +55,7 @@ class TrainableModel(nn.Module):
     smallest_batch = 1
     validate = True
     elbo_terms = ("reconstruction_nll", "kl_divergence")
+    fast = ()
     units = MappingProxyType({})
 
     def terms(self, x, eps, c=None, step=None):
@@ -66,7 +68,14 @@ class TrainableModel(nn.Module):
 
     def optimizers(self, lr):
         """{term: the optimiser that lowers its mean}, in the order in which they take their step."""
-        return {"loss": torch.optim.Adam(self.parameters(), lr=lr, fused=True)}
+        return {"loss": torch.optim.Adam(self.parameter_groups(lr), lr=lr, fused=True)}
+
+    def parameter_groups(self, lr, without=()):
+        """All parameters but `without`, as an optimiser takes them, the fast ones with their own step."""
+        left = set(map(id, without))
+        named = [(name, parameter) for name, parameter in self.named_parameters() if id(parameter) not in left]
+        groups = [{"params": [parameter for name, parameter in named if name not in self.fast]}]
+        return groups + [{"params": [parameter], "lr": 10 * lr} for name, parameter in named if name in self.fast]
 
     def config(self):
         """The arguments that build this model again, with the name of its class, as JSON takes them."""

@@ -243,6 +243,8 @@ class VAE(TrainableModel):
             self.encoder, self.decoder = ConvEncoder(*shared), ConvDecoder(*shared)
         self.log_sigma = nn.Parameter(torch.zeros(())) if sigma == "learned" else math.log(sigma)
 
+    fast = ("log_sigma",)
+
     @property
     def noise_shape(self):
         return (self.latent_dim,)

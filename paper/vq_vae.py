@@ -197,6 +197,7 @@ class VQVAE(TrainableModel):
 
     couples_batch = True  # through the codebook's running means
     elbo_terms = ("reconstruction_nll", "prior_nll")
+    fast = ("codebook.entries",)  # if they learn by gradients: at the encoder's own pace they lag behind it
     units = MappingProxyType({"distance": "squared distance", "perplexity": "entries of a batch"})
 
     def __init__(self, num_codes=32, code_dim=16, codebook="ema", commitment=0.25, decay=0.95, image_shape=(1, 28, 28)):
@@ -233,13 +234,6 @@ class VQVAE(TrainableModel):
     @property
     def noise_shape(self):
         return (math.prod(self.grid),)
-
-    def optimizers(self, lr):
-        """One Adam; a codebook that learns by gradients takes ten times the step, or the encoder outruns it."""
-        entries = [parameter for name, parameter in self.named_parameters() if name == "codebook.entries"]
-        others = [parameter for name, parameter in self.named_parameters() if name != "codebook.entries"]
-        groups = [{"params": others}] + [{"params": [parameter], "lr": 10 * lr} for parameter in entries]
-        return {"loss": torch.optim.Adam(groups, lr=lr, fused=True)}
 
     def encode(self, x):
         """x (N, C, H, W) -> codes (N, h, w), without learning from x."""
