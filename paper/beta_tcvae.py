@@ -155,7 +155,11 @@ class BetaTCVAE(VAE):
 
 @dataclass
 class BetaTCConfig(TrainingConfig):
-    """Train a beta-TCVAE (Chen 2018): the KL taken apart into mutual information, total correlation and the rest."""
+    """Train a beta-TCVAE (Chen 2018): the KL taken apart into mutual information, total correlation and the rest.
+
+    Expect -ELBO near 200 and KL near 6 nats per test image after 60 epochs of the digits (half a minute on two cores),
+    near 117 and 9 after 10 epochs of MNIST (four minutes).
+    """
 
     beta: float = 6.0
     """Weight of the total correlation."""

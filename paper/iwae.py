@@ -116,8 +116,15 @@ class IWAE(VAE):
 
 @dataclass
 class IwaeConfig(TrainingConfig):
-    """Train an importance weighted autoencoder (Burda 2015): 200-200-50, tanh, on the bound of k samples."""
+    """Train an importance weighted autoencoder (Burda 2015): 200-200-50, tanh, on the bound of k samples.
 
+    Expect a loss (minus the bound) near 189 nats per test image after 60 epochs of the digits, with -ELBO near 205 and
+    KL near 10 (a minute and a half on two cores); after 10 epochs of MNIST with --binarisation fresh --batch-size 128,
+    99, 112 and 20 (10 to 15 minutes).
+    """
+
+    batch_size: int = 20
+    """Images per step."""
     k: int = 50
     """Samples of z per image and step."""
     objective: Literal["iwae", "dreg", "vae"] = "iwae"

@@ -135,12 +135,15 @@ def save_rate_distortion(path, rate, distortion, names):
         xlabel="rate: KL (nats)",
         ylabel="distortion: -log p(x|z) (nats)",
     )
-    order = np.argsort(rate)
-    axes.plot(np.asarray(rate)[order], np.asarray(distortion)[order], color="0.8", zorder=0)
+    # The curve goes through the models that no other one beats in both.
+    points = np.array(sorted(zip(rate, distortion, strict=True)))
+    best = points[points[:, 1] <= np.minimum.accumulate(points[:, 1])]
+    axes.plot(*best.T, color="0.8", zorder=0)
     for x, y, name in zip(rate, distortion, names, strict=True):
         axes.plot(x, y, "o")
         axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points")
     axes.margins(0.15)
+    axes.set_xlim(left=0)
     # The line of models with the best point's -ELBO: below it a model would be better.
     total = np.add(rate, distortion)
     axes.axline(

@@ -20,8 +20,8 @@ README = (ROOT / "README.md").read_text()
 PAPERS = (ROOT / "paper" / "README.md").read_text()
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
 
 
 def shrink(line):
@@ -64,11 +64,7 @@ CONFIGS = {
     "factor_vae": "FactorConfig",
     "vq_vae": "VqConfig",
 }
-PAPER_LINES = [
-    line
-    for block in re.findall(r"^ *```console\n(.*?)^ *```$", PAPERS, re.MULTILINE | re.DOTALL)
-    for line in map(str.strip, block.splitlines())
-]
+PAPER_LINES = [line for block in blocks("console", PAPERS) for line in map(str.strip, block.splitlines())]
 
 
 @pytest.mark.parametrize("line", [line for line in PAPER_LINES if re.search(rf"/({'|'.join(CONFIGS)})\.py", line)])
@@ -91,6 +87,14 @@ def test_the_commands_on_finished_runs_have_these_flags(line):
 def test_every_line_of_the_papers_readme_is_tried():
     assert len(PAPER_LINES) >= 18
     assert all(re.search(rf"/({'|'.join(CONFIGS)}|likelihood|pictures)\.py", line) for line in PAPER_LINES)
+
+
+def test_the_papers_python_block_runs_on_the_folder_of_a_run(workplace):
+    flags = ["--epochs", "1", "--discriminator-width", "8", "--out", "runs/factor"]
+    for command in (["paper/factor_vae.py", *flags], ["-c", *blocks("python", PAPERS)]):
+        done = subprocess.run([sys.executable, *command], cwd=workplace, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("tensor(") == 3
 
 
 def anchor(heading):
