@@ -36,7 +36,7 @@ PAPERS = (iwae, factor_vae, beta_tcvae)  # their models derive from VAE, so that
 
 
 @torch.no_grad()
-def log_likelihood(model, x, num_samples, generator, c=None, rows=1000):
+def log_likelihood(model, x, num_samples, generator, c=None, rows=2500):
     """log p(x) by importance sampling from q(z|x): the k-sample bound with a large k (Burda 2015, section 5).
 
         log p(x) ~ log 1/k sum_i p(x, z_i) / q(z_i|x),  z_i ~ q(z|x)

@@ -287,7 +287,11 @@ class VQVAE(TrainableModel):
 
 @dataclass
 class VqConfig(TrainingConfig):
-    """Train a VQ-VAE (van den Oord 2017) with a small PixelCNN as the prior over its codes."""
+    """Train a VQ-VAE (van den Oord 2017) with a small PixelCNN as the prior over its codes.
+
+    Expect -ELBO near 244 nats per test image after 60 epochs of the digits (reconstruction 163, prior 81; a minute and a
+    half on two cores), near 128 (55 and 74) after 10 epochs of MNIST (ten minutes).
+    """
 
     num_codes: int = 32
     """Entries in the codebook; the paper's 512 are for natural images."""
