@@ -289,8 +289,8 @@ class VQVAE(TrainableModel):
 class VqConfig(TrainingConfig):
     """Train a VQ-VAE (van den Oord 2017) with a small PixelCNN as the prior over its codes.
 
-    Expect -ELBO near 244 nats per test image after 60 epochs of the digits (reconstruction 163, prior 81; a minute and a
-    half on two cores), near 128 (55 and 74) after 10 epochs of MNIST (ten minutes).
+    Expect -ELBO near 244 nats per test image after 60 epochs of the digits (reconstruction 163, prior 81; a minute and
+    a half on two cores), near 128 (55 and 74) after 10 epochs of MNIST (ten minutes).
     """
 
     num_codes: int = 32
