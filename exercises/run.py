@@ -1,0 +1,186 @@
+"""The course from the command line: what is next, start it, check it, take a hint.
+
+python exercises/run.py                 the next exercise, and how far you are
+python exercises/run.py start 3         your own copy as a notebook (--script: as plain Python)
+python exercises/run.py check 3         what is right and what is not yet
+python exercises/run.py hint 3          one hint more each time
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import course
+from course import Progress, check_file, exercises, find
+
+
+def main(argv=None, folder=course.HERE):
+    options = parse(argv)
+    try:
+        return COMMANDS[options.command](options, Path(folder))
+    except (ValueError, OSError) as error:
+        print(f"run.py: error: {error}", file=sys.stderr)
+        return 2
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="run.py", description="The exercises: without a command, what comes next.")
+    parser.set_defaults(command="next")
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    def add(name, help):
+        command = commands.add_parser(name, help=help, description=help)
+        command.set_defaults(command=name)
+        return command
+
+    add("list", "all exercises, and which are done")
+    for name, help in (
+        ("start", "make your own copy of an exercise"),
+        ("check", "check your answers; your file is not run, only your functions"),
+        ("hint", "show one more hint"),
+        ("solution", "show the solution"),
+        ("reset", "start an exercise again; a backup of your work is kept"),
+    ):
+        command = add(name, help)
+        command.add_argument("number", type=int, nargs="?" if name == "check" else None, help="of the exercise")
+        if name == "start":
+            command.add_argument("--script", action="store_true", help="plain Python in place of a notebook")
+        if name == "check":
+            command.add_argument("--all", action="store_true", help="every exercise that was started")
+    add("export", "write a hand-out for a class: texts and checks, no solutions").add_argument(
+        "folder", type=Path, help="a new folder"
+    )
+    return parser.parse_args(argv)
+
+
+def next_exercise(options, folder):
+    progress = Progress(folder)
+    course_exercises = exercises(folder)
+    done = [exercise for exercise in course_exercises if progress.done(exercise)]
+    width = 30
+    filled = width * len(done) // len(course_exercises)
+    print(f"[{'█' * filled}{'·' * (width - filled)}] {len(done)} of {len(course_exercises)} exercises")
+    left = [exercise for exercise in course_exercises if exercise not in done]
+    if not left:
+        print("All done. The papers behind them are in paper/README.md.")
+        return 0
+    exercise = left[0]
+    print(
+        f"Next: {exercise.number}. {exercise.title} ({exercise.minutes} minutes, difficulty {exercise.difficulty} of 3)"
+    )
+    verb = "check" if work_file(exercise, folder) else "start"
+    print(f"Type: python exercises/run.py {verb} {exercise.number}")
+    return 0
+
+
+def list_exercises(options, folder):
+    progress = Progress(folder)
+    for exercise in exercises(folder):
+        mark = "✓" if progress.done(exercise) else "…" if work_file(exercise, folder) else " "
+        print(f"{mark} {exercise.number:2d}. {exercise.title} ({exercise.minutes} minutes, {exercise.difficulty} of 3)")
+    return 0
+
+
+def start(options, folder):
+    import jupytext
+
+    exercise = find(options.number, folder)
+    if path := work_file(exercise, folder):
+        raise ValueError(f"{path} is already there: go on with it, or `reset {exercise.number}` to start again")
+    path = folder / "work" / f"{exercise.name}{'.py' if options.script else '.ipynb'}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notebook = jupytext.reads(exercise.text, fmt="md")
+    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
+    text = jupytext.writes(notebook, fmt="py:percent" if options.script else "ipynb")
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text)
+    beside.replace(path)
+    print(f"Your copy: {path}")
+    print(f"When you have an answer: python exercises/run.py check {exercise.number}")
+    return 0
+
+
+def check(options, folder):
+    if options.all == (options.number is not None):
+        raise ValueError("check wants the number of an exercise, or --all")
+    chosen = [find(options.number, folder)] if options.number is not None else exercises(folder)
+    started = [exercise for exercise in chosen if work_file(exercise, folder)]
+    if not started:
+        raise ValueError("nothing was started yet: `start` makes your copy")
+    return max(check_exercise(exercise, folder) for exercise in started)
+
+
+def check_exercise(exercise, folder):
+    progress = Progress(folder)
+    print(f"{exercise.number}. {exercise.title}")
+    results = check_file(exercise, work_file(exercise, folder))
+    for name, result in results:
+        if result is None:
+            print(f"  ✗ {name}: no function of this name in your file")
+        else:
+            print(f"  {'✓' if result.ok else '✗'} {name}: {result.message}")
+            if result.ok:
+                progress.pass_function(exercise, name)
+    right = all(result and result.ok for _, result in results)
+    print("  All right." if right else f"  Stuck? python exercises/run.py hint {exercise.number}")
+    return 0 if right else 1
+
+
+def hint(options, folder):
+    exercise = find(options.number, folder)
+    count = Progress(folder).take_hint(exercise)
+    for number, text in enumerate(exercise.hints[:count], start=1):
+        print(f"Hint {number} of {len(exercise.hints)}: {text}\n")
+    return 0
+
+
+def solution(options, folder):
+    path = find(options.number, folder).solution
+    if not path.is_file():
+        raise ValueError("this copy of the course has no solutions: ask your teacher")
+    print(path.read_text(), end="")
+    return 0
+
+
+def reset(options, folder):
+    exercise = find(options.number, folder)
+    path = work_file(exercise, folder)
+    if path is None:
+        raise ValueError(f"exercise {exercise.number} was not started")
+    backup = path.with_name(f"{path.stem}.{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}.backup")
+    path.replace(backup)
+    Progress(folder).forget(exercise)
+    print(f"Your work is kept as {backup}")
+    options.script = path.suffix == ".py"
+    return start(options, folder)
+
+
+def export(options, folder):
+    if options.folder.exists():
+        raise ValueError(f"{options.folder} exists and is not overwritten: choose a new folder")
+    shutil.copytree(folder, options.folder, ignore=shutil.ignore_patterns("solutions", "work", "__pycache__"))
+    print(f"Hand-out without solutions: {options.folder}")
+    return 0
+
+
+def work_file(exercise, folder):
+    """A learner's copy, or None; of a notebook and a script the one that was written last."""
+    found = [path for suffix in (".ipynb", ".py") if (path := folder / "work" / f"{exercise.name}{suffix}").is_file()]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+COMMANDS = {
+    "next": next_exercise,
+    "list": list_exercises,
+    "start": start,
+    "check": check,
+    "hint": hint,
+    "solution": solution,
+    "reset": reset,
+    "export": export,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
