@@ -142,7 +142,7 @@ def is_definition(node):
 
 
 def trained_vae(latent_dim=20, epochs=40, folder=HERE, **options):
-    """A VAE trained on the digits in about 20 seconds, behind a progress bar, and kept in work/models for the next time.
+    """A VAE trained on the digits in some 20 seconds, behind a progress bar, and kept in work/models for the next time.
 
     options: those of vae_paper.VAE, and `conditional=True` for the CVAE.
     """
