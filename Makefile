@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 OUT := runs/tour-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: run test test-slow lint bench
+.PHONY: run test test-slow course lab lint bench
 
 run: .venv/installed
 	@echo "\n--- Level 1, NumPy, random parameters: what a VAE knows before training"
@@ -29,6 +29,12 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(VENV) -m pytest -m slow
+
+course: .venv/installed
+	$(VENV) -m pytest -m course
+
+lab: .venv/installed
+	$(VENV) -m jupyterlab exercises
 
 lint: .venv/installed
 	$(VENV) -m ruff check

@@ -190,7 +190,9 @@ def outcome(function, case):
             if scalars:
                 gradients = torch.autograd.grad(sum(scalars), tensors, allow_unused=True)
                 arrays += [np.zeros(()) if g is None else as_array(g) for g in gradients]
-            left = [as_array(value) for value in arguments.values() if isinstance(value, (np.ndarray, torch.Tensor))]
+            left = [
+                as_array(value) for value in flat(arguments).values() if isinstance(value, (np.ndarray, torch.Tensor))
+            ]
             return arrays + left
     except Exception as error:
         return type(error)
@@ -200,7 +202,7 @@ def alike(a, b):
     if not isinstance(a, list) or not isinstance(b, list):
         return a == b
     return len(a) == len(b) and all(
-        x.shape == y.shape and np.allclose(x, y, rtol=1e-7, atol=1e-9, equal_nan=True)
+        x.shape == y.shape and x.dtype.kind == y.dtype.kind and np.allclose(x, y, rtol=1e-7, atol=1e-9, equal_nan=True)
         for x, y in zip(a, b, strict=True)
     )
 
@@ -209,11 +211,21 @@ def check_inputs_kept(answer, case):
     arguments = copy.deepcopy(case)
     with np.errstate(all="ignore"):
         answer(**arguments)
-    for name, before in case.items():
+    arguments = flat(arguments)
+    for name, before in flat(case).items():
         if isinstance(before, (np.ndarray, torch.Tensor)) and not np.array_equal(
             as_array(before), as_array(arguments[name]), equal_nan=True
         ):
             raise Problem(f"The values are right, but it changes its input {name} in place: work on a new array.")
+
+
+def flat(arguments):
+    """Arguments by name, those inside a dictionary too."""
+    return {
+        name if key is None else f"{name}[{key!r}]": each
+        for name, value in arguments.items()
+        for key, each in (value.items() if isinstance(value, dict) else [(None, value)])
+    }
 
 
 def check_gradient(function, answer, case):
@@ -245,10 +257,17 @@ def check_float32(function, answer, case):
     try:
         compare(function, answer, single, tolerance=1e-3)
     except Problem as problem:
-        raise Problem(f"It is right in float64, but not in float32. {problem}") from None
+        hint = (
+            " (A NumPy number, such as np.log(2), makes float64 of an array: math.log does not.)"
+            if "dtype" in str(problem)
+            else ""
+        )
+        raise Problem(f"It is right in float64, but not in float32. {problem}{hint}") from None
 
 
 def to_float32(value):
+    if isinstance(value, dict):
+        return {name: to_float32(each) for name, each in value.items()}
     if isinstance(value, torch.Tensor) and value.is_floating_point():
         return value.float()
     if isinstance(value, np.ndarray) and value.dtype == np.float64:

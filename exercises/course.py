@@ -141,8 +141,8 @@ def is_definition(node):
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
 
 
-def trained_vae(latent_dim=20, epochs=40, folder=HERE, **options):
-    """A VAE trained on the digits in some 20 seconds, behind a progress bar, and kept in work/models for the next time.
+def trained_vae(latent_dim=20, epochs=30, folder=HERE, **options):
+    """A VAE trained on the digits in some 15 seconds, behind a progress bar, and kept in work/models for the next time.
 
     options: those of vae_paper.VAE, and `conditional=True` for the CVAE.
     """

@@ -14,7 +14,7 @@ def append_condition(h, condition):
 
 
 def nearest_mean_accuracy(mu, labels):
-    """The share of codes whose nearest class mean is their own class's: mu (N, Z), labels (N,) -> a number in [0, 1]."""
+    """The share of codes whose nearest class mean is their own class's: mu (N, Z), labels (N,) -> a number, 0 to 1."""
     classes = np.unique(labels)
     means = np.stack([mu[labels == label].mean(axis=0) for label in classes])  # (C, Z)
     distances = np.sum((mu[:, None] - means) ** 2, axis=2)  # (N, C)
