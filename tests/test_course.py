@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import course
-from checking import check_function
+from checking import Function, Misconception, check_function
 from course import Progress, exercises, find, learners_functions, load_module
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,6 +66,15 @@ def test_a_misconception_is_recognised_as_itself(exercise, function, wrong):
         assert not result.ok
         assert result.misconception == wrong.name, result.message
         assert wrong.advice in result.message
+
+
+def test_an_answer_that_only_stops_is_not_taken_for_another_that_does():
+    function = Function(
+        "f", lambda x: x, lambda rng: {"x": rng.random(3)}, [Misconception("stops", np.linalg.inv, "no")]
+    )
+    result = check_function(function, lambda x: np.linalg.cholesky(x), seed=0)
+    assert result.misconception is None
+    assert "It stops" in result.message
 
 
 @each_function
