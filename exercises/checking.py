@@ -130,8 +130,9 @@ def compare(function, answer, case, tolerance=None):
 
 
 def compare_values(got, want, where, tolerance):
-    if isinstance(want, (float, int)) and isinstance(got, (float, int, np.floating, np.integer)):
-        got, want = np.float64(got), np.float64(want)
+    if isinstance(want, (bool, float, int)):  # a plain number or truth value: any kind of it will do
+        want = np.float64(want)
+        got = np.float64(got) if isinstance(got, (bool, float, int, np.generic)) else got
     if isinstance(want, np.floating) and isinstance(got, np.ndarray) and got.ndim == 0:
         got = got[()]
     kind = torch.Tensor if isinstance(want, torch.Tensor) else (np.ndarray, np.generic)
@@ -145,6 +146,8 @@ def compare_values(got, want, where, tolerance):
     if got.dtype != want.dtype:
         raise Problem(f"{where}Expected dtype {want.dtype}, got {got.dtype}: let it follow the inputs.")
     a, b = as_array(got), as_array(want)
+    if b.dtype == bool:
+        a, b = a.astype(float), b.astype(float)
     if np.isfinite(b).all() and not np.isfinite(a).all():
         raise Problem(f"{where}Some values are NaN or infinite.")
     wrong = ~np.isclose(

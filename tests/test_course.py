@@ -356,3 +356,12 @@ def test_a_hand_out_has_no_solutions(copy_of_the_course, tmp_path, capsys):
     assert "ask your teacher" in capsys.readouterr().err
     assert run.main(["export", str(out)], copy_of_the_course) == 2  # nothing is overwritten
     assert course.check_file(find(3, out), find(3, copy_of_the_course).solution)[0][1].ok
+
+
+@pytest.mark.parametrize("answer", [True, np.True_, False, None, np.array([True]), "yes"])
+def test_a_truth_value_may_be_pythons_or_numpys(answer):
+    function = Function("f", lambda x: True, lambda rng: {"x": rng.random(3)})
+    assert check_function(function, lambda x: answer, seed=0).ok == (answer is True or answer is np.True_)
+    several = Function("f", lambda x: x > 0.5, lambda rng: {"x": rng.random(9)})
+    assert check_function(several, lambda x: x > 0.5, seed=0).ok
+    assert "first wrong value" in check_function(several, lambda x: x < 0.5, seed=0).message
