@@ -164,7 +164,8 @@ def ratio(a, b):
     """A sentence if one is a constant multiple of the other: often that is the mistake."""
     with np.errstate(all="ignore"):
         quotients = (a / b)[np.abs(b) > 1e-12]
-    if quotients.size > 1 and np.allclose(quotients, quotients.flat[0], rtol=1e-5) and np.isfinite(quotients).all():
+    constant = quotients.size > 1 and np.allclose(quotients, quotients.flat[0], rtol=1e-5)
+    if constant and np.isfinite(quotients).all() and not np.isclose(quotients.flat[0], 1):
         return f" Every value is {quotients.flat[0]:.6g} times the expected one."
     return ""
 

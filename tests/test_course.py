@@ -222,10 +222,10 @@ def test_the_text_runs_from_top_to_bottom_with_the_solutions_in(exercise, work, 
 
 @pytest.mark.course
 @each_exercise
-def test_unsolved_it_stops_at_the_first_stub(exercise, tmp_path, monkeypatch):
+def test_unsolved_it_stops_at_the_first_stub(exercise, work, tmp_path, monkeypatch):
     from nbclient.exceptions import CellExecutionError
 
-    monkeypatch.setenv("COURSE_WORK", str(tmp_path))
+    monkeypatch.setenv("COURSE_WORK", str(work))
     with pytest.raises(CellExecutionError, match="not written yet"):
         execute(as_notebook(exercise, solved=False), str(tmp_path))
 

@@ -102,7 +102,10 @@ def anchor(heading):
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "paper" / "README.md"], ids=["root", "paper"])
+PAGES = {"root": ROOT / "README.md", "paper": ROOT / "paper" / "README.md", "course": ROOT / "exercises" / "README.md"}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_links_resolve(page):
     links = re.findall(r"\]\(([^)]+)\)", page.read_text())
     assert len(links) > 10
