@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import course
+import explorer
 from checking import Function, Misconception, check_function
 from course import Progress, exercises, find, learners_functions, load_module
+from vae_paper import VAE, ConditionalVAE
 
 ROOT = Path(__file__).resolve().parent.parent
 EXERCISES = exercises()
@@ -365,3 +367,49 @@ def test_a_truth_value_may_be_pythons_or_numpys(answer):
     several = Function("f", lambda x: x > 0.5, lambda rng: {"x": rng.random(9)})
     assert check_function(several, lambda x: x > 0.5, seed=0).ok
     assert "first wrong value" in check_function(several, lambda x: x < 0.5, seed=0).message
+
+
+# --- The explorer ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def figure(monkeypatch):
+    """The figure that is shown, without a screen."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    plt.close("all")
+    monkeypatch.setattr(plt, "show", lambda: None)
+    yield plt.gcf
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("latent_dim", "rows", "columns"), [(2, 12, 12), (1, 1, 11), (10, 8, 11)])
+def test_without_a_notebook_the_explorer_draws_a_picture(figure, latent_dim, rows, columns):
+    model = VAE(latent_dim=latent_dim, architecture="mlp", hidden_dims=(8,))
+    explorer.explore(model)
+    [image] = figure().axes[0].images
+    assert image.get_array().shape == (28 * rows, 28 * columns)
+
+
+@pytest.mark.parametrize("latents", [[], [2], [-1], range(9)])
+def test_the_explorer_refuses_latents_that_are_not_there(latents):
+    with pytest.raises(ValueError, match="latents must be 1 to 8 of the numbers 0 to 1"):
+        explorer.explore(VAE(latent_dim=2, architecture="mlp", hidden_dims=(8,)), latents)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_turning_a_slider_draws_another_image(monkeypatch, conditional):
+    import ipywidgets
+
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    model = (ConditionalVAE if conditional else VAE)(latent_dim=3, architecture="mlp", hidden_dims=(8,))
+    explorer.show_sliders(ipywidgets, model, [0, 2])
+    sliders, picture = shown[0].children
+    assert [slider.description for slider in sliders.children] == ["z[0]", "z[2]"] + conditional * ["class"]
+    seen = {picture.value}
+    for slider in sliders.children:
+        slider.value = 1
+        seen.add(picture.value)
+    assert len(seen) == len(sliders.children) + 1
