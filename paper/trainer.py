@@ -1,7 +1,7 @@
 """One training loop for every paper: nothing is read from the device within an epoch, nothing is lost when it stops.
 
-A `TrainableModel` says what an image costs, `terms(x, eps, c, step)`, and which optimiser lowers which of these terms.
-The same method is evaluated on the test images, so that train and test can be compared.
+A model (`trainable.TrainableModel`) says what an image costs, `terms(x, eps, c, step)`, and which optimiser lowers
+which of these terms. The same method is evaluated on the test images, so that train and test can be compared.
 
 A run owns one folder. The resume state in it is the only file that counts: the model, the optimisers, the random
 states, the data order and the place in it, the sums of the running epoch and the rows of the table. config.json,
@@ -14,18 +14,16 @@ of them and then cut, so that two processes give one process's numbers.
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
-import os
 import pickle
 import platform
 import signal
-import sys
 import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 import torch.distributed as dist
@@ -33,144 +31,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-
-class TrainableModel(nn.Module):
-    """What the loop asks of a model. A paper's model derives from it and adds its own networks and `terms`.
-
-    noise_shape     the shape of the standard normal noise that one image needs in a step; eps is (N, *noise_shape)
-    image_shape     (C, H, W)
-    num_classes     0, or the number of classes of a model that wants the labels c
-    couples_batch   whether an image's terms depend on the other images of its batch; such a model is evaluated in
-                    batches of the training size, and trained in one process only
-    smallest_batch  the fewest images that `terms` makes sense for; a shorter last batch joins the one before it
-    validate        as in torch.distributions, whether inputs are looked at, which makes a GPU wait; off while training
-    elbo_terms      the terms whose sum is -ELBO in nats, if there are any
-    fast            names of parameters that take ten times the step: Adam moves each by about lr, these have far to go
-    units           {term: unit} of the terms that are not in nats per image
-    """
-
-    noise_shape = ()
-    num_classes = 0
-    couples_batch = False
-    smallest_batch = 1
-    validate = True
-    elbo_terms = ("reconstruction_nll", "kl_divergence")
-    fast = ()
-    units = MappingProxyType({})
-
-    def terms(self, x, eps, c=None, step=None):
-        """Each term of the objective, (N,) nats per image, as {"loss": what is minimised, name: term, ...}.
-
-        x (N, C, H, W), eps (N, *noise_shape), c (N,) or None. step: the training steps done so far, for schedules;
-        None is their end.
-        """
-        raise NotImplementedError
-
-    def optimizers(self, lr):
-        """{term: the optimiser that lowers its mean}, in the order in which they take their step."""
-        return {"loss": torch.optim.Adam(self.parameter_groups(lr), lr=lr, fused=True)}
-
-    def parameter_groups(self, lr, without=()):
-        """All parameters but `without`, as an optimiser takes them, the fast ones with their own step."""
-        left = set(map(id, without))
-        named = [(name, parameter) for name, parameter in self.named_parameters() if id(parameter) not in left]
-        groups = [{"params": [parameter for name, parameter in named if name not in self.fast]}]
-        return groups + [{"params": [parameter], "lr": 10 * lr} for name, parameter in named if name in self.fast]
-
-    def config(self):
-        """The arguments that build this model again, with the name of its class, as JSON takes them."""
-        raise NotImplementedError
-
-    # Weights and configuration, never pickled.
-
-    def save(self, folder, **more):
-        """Write model.safetensors and config.json, which `load` reads; `more` goes into config.json too."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.save_weights(folder / "model.safetensors")
-        write_beside(folder / "config.json", json.dumps({"model": self.config()} | more, indent=2, default=str) + "\n")
-
-    @classmethod
-    def load(cls, folder):
-        """The model that `save` wrote into a folder, of the class named there (cls or one that derives from it).
-
-        Raises FileNotFoundError or ValueError, before anything is built, if a file is missing, damaged or another's.
-        """
-        return cls.load_file(Path(folder) / "model.safetensors")
-
-    @classmethod
-    def load_file(cls, path):
-        """The model behind a .safetensors file, as config.json beside it describes it. Raises as `load` does."""
-        model = cls.from_config(Path(path).parent)
-        model.load_weights(path)
-        return model
-
-    @classmethod
-    def from_config(cls, folder):
-        """The model that a folder's config.json describes, with new random weights. Raises as `load` does."""
-        path = Path(folder) / "config.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"no config.json in {folder}: expected a folder that a training script wrote")
-        classes = {known.__name__: known for known in family(cls)}
-        try:
-            config = dict(json.loads(path.read_text())["model"])
-            return classes[config.pop("class")](**config)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} does not describe a {' or '.join(classes)}: {error!r}") from None
-
-    def save_weights(self, path):
-        """Write all parameters as a .safetensors file that every level reads; an older one stays until then."""
-        from safetensors.torch import save
-
-        write_beside(path, save({name: tensor.contiguous() for name, tensor in self.state_dict().items()}))
-
-    def load_weights(self, path):
-        """Read parameters that any level wrote, strictly: every name and shape must fit. Takes on the file's dtype."""
-        weights = read_weights(path)
-        expected = self.state_dict()
-        if wrong := sorted(expected.keys() ^ weights.keys()):
-            raise ValueError(f"{path} does not fit this {type(self).__name__}: {wrong[0]} is missing or unknown")
-        for name, tensor in expected.items():
-            got, want = tuple(weights[name].shape), tuple(tensor.shape)
-            require(got == want, f"{path}: {name} has shape {got}, expected {want}")
-            require(bool(torch.isfinite(weights[name]).all()), f"{path}: {name} holds NaN or infinity")
-        self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
-
-
-def family(cls):
-    """A class and all that derive from it."""
-    return [cls, *(descendant for child in cls.__subclasses__() for descendant in family(child))]
-
-
-def read_weights(path):
-    """The tensors of a .safetensors file by name. Raises FileNotFoundError, or ValueError for a damaged file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
-    try:
-        weights = load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
-    dtypes = {tensor.dtype for tensor in weights.values()}
-    require(weights, f"{path} is empty: it holds no weights")
-    require(
-        len(dtypes) == 1 and next(iter(dtypes)).is_floating_point,
-        f"{path} must hold floats of one dtype throughout, got {', '.join(sorted(map(str, dtypes)))}",
-    )
-    return weights
-
-
-def require(condition, message):
-    if not condition:
-        raise ValueError(message)
-
-
-def require_positive_ints(**values):
-    for name, value in values.items():
-        require(isinstance(value, int) and value >= 1, f"{name} must be an integer of at least 1, got {value}")
-
+from level_script import note, write_beside
+from trainable import require
 
 # --- The loop --------------------------------------------------------------------------------------------------------
 
@@ -185,13 +47,13 @@ DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.floa
 def train(model, train_images, test_images, config, folder=None, state=None, script=None):
     """Lower the model's terms with its optimisers, in place, on the device where model and images are.
 
-    train_images, test_images: anything with `len` and `batch`, such as experiment.ResidentImages. config: an
-    experiment.TrainingConfig. With a folder the run is kept in it; with the `state` that a run left there, it goes on
-    from where that one was.
+    train_images, test_images: a training_images.ResidentImages each. config: an experiment.TrainingConfig. With a
+    folder the run is kept in it; with the `state` that a run left there, it goes on from where that one was.
     Returns one dict per epoch: its number, its seconds, and every term's mean per image (nats) on train and on test.
     Raises FloatingPointError if a term stops being finite, Interrupted if the process was asked to stop, ValueError if
-    the batches do not suit the model or the processes.
+    the options, the batches or the state do not suit the model, the images or the processes.
     """
+    config.check()
     run = Run(model, train_images, test_images, config, folder, script)
     if state is not None:
         run.restore(state)
@@ -334,9 +196,7 @@ class Run:
         state = self.state()
         if self.folder is None or rank() > 0:
             return
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_beside(self.folder / RESUME_STATE, buffer.getvalue())
+        write_state(self.folder, state)
         write_derived(self.folder, self.model, state)
 
     def state(self):
@@ -357,19 +217,30 @@ class Run:
             "rows": self.rows,
             "threads": torch.get_num_threads(),
             "processes": processes(),
+            "images": [images.fingerprint for images in (self.train_images, self.test_images)],
             "versions": versions(),
         }
 
     def restore(self, state):
-        self.model.load_state_dict(state["model"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.order.set_state(state["order"])
-        if state["device"] == self.noise.device.type:  # another device draws other noise: there it starts from the seed
-            self.noise.set_state(state["noise"])
+        """Go on from a state that `read_state` gave. Raises ValueError for that of another model or other images."""
+        if state["images"] != [images.fingerprint for images in (self.train_images, self.test_images)]:
+            raise ValueError(
+                f"the images of --data {self.config.data} are not those that the run was started with: put them back, "
+                "or start a new run"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            self.order.set_state(state["order"])
+            if state["device"] == self.noise.device.type:  # another device draws other noise: there the seed's anew
+                self.noise.set_state(state["noise"])
+            self.sums = Sums(**state["sums"]).to(self.device)
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"the saved state does not fit this model ({reason}): start a new run") from None
         for name in ("epoch", "step", "seconds", "permutation", "rows"):
             setattr(self, name, state[name])
-        self.sums = Sums(**state["sums"]).to(self.device)
         if rank() > 0 and self.sums.totals is not None:
             self.sums.totals.zero_()  # the first process carries them
 
@@ -392,10 +263,8 @@ def draw_batch(model, images, index, generator, dtype):
     """
     device = images.labels.device
     eps = torch.randn(len(index), *model.noise_shape, generator=generator, device=device, dtype=dtype)
-    threshold = images.draw_thresholds(len(index), generator)
-    index, eps, threshold = own_part(index), own_part(eps), None if threshold is None else own_part(threshold)
-    x, c = images.batch(index, threshold)
-    return x.to(dtype), eps, c if model.num_classes else None
+    x, c = images.batch(index, generator, own_part)
+    return x.to(dtype), own_part(eps), c if model.num_classes else None
 
 
 class Sums:
@@ -514,6 +383,33 @@ def agreed(*flags):
 
 RESUME_STATE = "resume.pt"
 NOT_OF_THE_RUN = ("out", "resume", "weights")  # options that say where files lie
+STATE = {  # what a resume state holds, and of which type
+    "script": str,
+    "config": dict,
+    "model": dict,
+    "optimizers": dict,
+    "order": torch.Tensor,
+    "noise": torch.Tensor,
+    "device": str,
+    "epoch": int,
+    "step": int,
+    "seconds": float,
+    "permutation": torch.Tensor,
+    "sums": dict,
+    "rows": list,
+    "threads": int,
+    "processes": int,
+    "images": list,
+    "versions": dict,
+}
+
+
+def write_state(folder, state):
+    """Commit a run's state: its bytes and behind them their checksum, since a flipped bit would train on unnoticed."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    write_beside(folder / RESUME_STATE, content + hashlib.sha256(content).digest())
 
 
 def read_state(folder, script):
@@ -524,31 +420,36 @@ def read_state(folder, script):
     path = Path(folder) / RESUME_STATE
     if not path.is_file():
         raise FileNotFoundError(f"no {RESUME_STATE} in {folder}: --resume expects the folder of a run that was saved")
+    content = path.read_bytes()
+    content, checksum = content[:-32], content[-32:]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        owner = state["script"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the whole state of a run ({type(error).__name__}): start a new one") from None
-    if owner != script:
-        raise ValueError(f"{path} was left by {owner}: go on with that script, not with {script}")
+        require(hashlib.sha256(content).digest() == checksum, "its checksum does not fit")
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        require(isinstance(state, dict), f"it is a {type(state).__name__}")
+        for name, kind in STATE.items():
+            require(isinstance(state.get(name), kind), f"its {name!r} is missing or damaged")
+        require(min(state["epoch"], state["threads"], state["processes"]) >= 1, "its counters are damaged")
+        require(all(isinstance(row, dict) for row in state["rows"]), "its 'rows' are damaged")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not the whole state of a run ({reason}): start a new one") from None
+    if state["script"] != script:
+        raise ValueError(f"{path} was left by {state['script']}: go on with that script, not with {script}")
     return state
 
 
 def prepare_resume(state):
-    """Use the run's number of threads, which the last digits depend on; say which version has changed."""
+    """Use the run's number of threads, which the last digits depend on; say which version or machine has changed."""
     torch.set_num_threads(state["threads"])
     now = versions() | {"processes": processes()}
     for name, was in (state["versions"] | {"processes": state["processes"]}).items():
-        if was != now[name] and rank() == 0:
-            print(
-                f"note: the run was started with {name} {was}, this is {now[name]}: last digits may differ",
-                file=sys.stderr,
-            )
+        if was != now.get(name):
+            note(f"the run was started with {name} {was}, this is {now.get(name)}: last digits may differ")
 
 
 def write_derived(folder, model, state):
     """Every file of a run that follows from its resume state."""
-    model.save(folder, script=state["script"], training=state["config"])
+    model.save(folder, state["script"], state["config"])
     if not (rows := state["rows"]):
         return
     table = io.StringIO()
@@ -558,19 +459,20 @@ def write_derived(folder, model, state):
     write_beside(folder / "metrics.csv", table.getvalue())
     summary = {"last_epoch": rows[-1], "seconds": round(sum(row["seconds"] for row in rows), 1)}
     summary |= {name: state["config"][name] for name in ("data", "binarisation", "precision", "seed")}
+    summary |= {"likelihood": model.config().get("likelihood", "bernoulli")}
     summary |= {name: state[name] for name in ("device", "threads", "processes", "versions")}
     write_beside(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
 def versions():
-    return {"python": platform.python_version(), "torch": str(torch.__version__)}
+    """What the last digits depend on beside the seed: the versions, and the type of the CPU."""
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "cpu": cpu_type()}
 
 
-def write_beside(path, content):
-    """Write text or bytes so that `path` is always either the old file or the whole new one."""
-    beside = Path(f"{path}.tmp")
-    with beside.open("wb") as file:
-        file.write(content if isinstance(content, bytes) else content.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+def cpu_type():
+    """The processor's name, as far as the system tells."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
