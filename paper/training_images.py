@@ -26,8 +26,7 @@ class ImageOptions(Options):
     """Which images, and what is made of them."""
 
     data: str = "digits"
-    """digits, sprites (64x64) and sprites32 (for laptops) come with the code; mnist, fashion, kmnist, cifar10 and svhn
-    are downloaded; a path takes your own images: a folder of pictures, an .npz or an .npy."""
+    """A data set's name (digits, sprites, sprites32, mnist, fashion, kmnist, cifar10, svhn), or a path to your own images."""
     image_size: int | None = option(None, least=8)
     """Cut the images to squares and resize them to this side, a multiple of 4."""
     channels: Literal[1, 3] | None = None
@@ -46,8 +45,9 @@ class ImageOptions(Options):
 class ResidentImages:
     """A data set that lies on the device whole: images uint8 (N, C, H, W), labels int64 (N,).
 
-    split: what it is of its set, in words. class_names: one for each label, none where the images have no classes. files: the images' file names, if they have
-    any. binarisation: "none"; "fixed", the images are already black and white; "fresh", every batch is drawn anew.
+    class_names: one for each label, none where the images have no classes. files: the images' file names, if they have
+    any. split: what it is of its set, in words. binarisation: "none"; "fixed", the images are already black and white;
+    "fresh", every batch is drawn anew.
     """
 
     images: torch.Tensor = field(repr=False)
