@@ -26,7 +26,7 @@ class ImageOptions(Options):
     """Which images, and what is made of them."""
 
     data: str = "digits"
-    """A data set's name (digits, sprites, sprites32, mnist, fashion, kmnist, cifar10, svhn), or a path to your own images."""
+    """digits, sprites, sprites32, mnist, fashion, kmnist, cifar10, svhn, or the path of your own images."""
     image_size: int | None = option(None, least=8)
     """Cut the images to squares and resize them to this side, a multiple of 4."""
     channels: Literal[1, 3] | None = None
