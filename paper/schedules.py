@@ -15,6 +15,8 @@ Papers, cited below by their first author and year:
 import math
 from dataclasses import dataclass
 
+from processes import gathered
+
 
 def constant(step, steps):
     """1, from the first step on."""
@@ -97,11 +99,14 @@ class KLSchedule:
         return self.free_bits > 0 or self.capacity is not None
 
     def penalty(self, kl, beta, step):
-        """kl: (N, Z) nats per image and latent -> (N,) nats per image, or a scalar where the batch is coupled."""
+        """kl: (N, Z) nats per image and latent -> (N,) nats per image, or a scalar where the batch is coupled.
+
+        With many processes, kl is this one's part, and such a scalar is of the whole batch.
+        """
         if self.capacity is not None:
             target = self.capacity * linear(self.steps if step is None else step, self.steps)
-            return self.gamma * (kl.sum(dim=1).mean() - target).abs()
+            return self.gamma * (gathered(kl).sum(dim=1).mean() - target).abs()
         weight = beta * (1.0 if step is None else SHAPES[self.shape](step, self.steps))
         if self.free_bits:
-            return weight * free_bits(kl, self.free_bits, self.group_size)
+            return weight * free_bits(gathered(kl), self.free_bits, self.group_size)
         return weight * kl.sum(dim=1)
