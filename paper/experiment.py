@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +18,9 @@ import torch.distributed as dist
 
 from image_data import load_uint8_images
 from level_script import new_run_folder, one_line_errors, report_terms
+from processes import LostProcessError, from_first, rank
 from sprites import FACTORS, NUM_SPRITES, factors_of, render
-from trainer import Interrupted, check_trainable, evaluate, prepare_resume, rank, read_state, require, train
+from trainer import Interrupted, check_trainable, evaluate, prepare_resume, read_state, require, train
 
 
 @dataclass
@@ -248,6 +250,7 @@ def run_script(path, config_class, build_model, argv=None, load_model=None, repo
             folder = config.resume
             if folder is None and (config.out or not config.weights) and rank() == 0:
                 folder = new_run_folder(config.out, script.stem)
+            folder = from_first(folder)
         model.to(device)
         rows = []
         if train_images:
@@ -258,6 +261,9 @@ def run_script(path, config_class, build_model, argv=None, load_model=None, repo
             except Interrupted as stopped:
                 say(f"{script.name}: {stopped}; go on with: python {sys.argv[0]} --resume {folder}")
                 raise SystemExit(130) from None
+            except LostProcessError as error:  # the first may be the one that is lost: whoever is left says so
+                print(f"{script.name}: error: {error}; go on with --resume {folder}", file=sys.stderr)
+                raise SystemExit(1) from None
             except (FloatingPointError, OSError) as error:  # a loss that diverged, a disk that is full
                 say(f"{script.name}: error: {error}")
                 raise SystemExit(1) from None
@@ -303,14 +309,20 @@ def load_chosen(config, config_class, load_model):
     return model
 
 
+TIMEOUT = timedelta(minutes=10)  # for an answer: a slow download or disk of one process is not to end the others
+
+
 @contextlib.contextmanager
 def process_group(device):
-    """Joins the processes that torchrun started; alone, does nothing."""
+    """Joins the processes that torchrun started; alone, does nothing.
+
+    Whoever ends takes the others along at once; whoever falls silent (its machine, its network) after TIMEOUT.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
     # Tensors on a card go through nccl, the others, such as a request to stop, through gloo.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield
     finally:

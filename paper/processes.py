@@ -113,4 +113,6 @@ def lost_processes():
     try:
         yield
     except RuntimeError as error:
-        raise LostProcessError("another process of this run has ended or does not answer") from error
+        # gloo's words name a line of its source; nccl's last line may be something that a user can mend.
+        reason = f" ({str(error).splitlines()[-1]})" if isinstance(error, dist.DistBackendError) else ""
+        raise LostProcessError(f"another process of this run has ended or does not answer{reason}") from error

@@ -282,8 +282,8 @@ class Run:
             for name, optimizer in self.optimizers.items():
                 optimizer.zero_grad()
                 (terms[name].sum() * (1 / len(index))).backward()  # this process's part of the whole batch's mean
-                # By ourselves: DistributedDataParallel takes one backward pass per forward pass, ties the memory
-                # layout, and gives processes the mean of their means, which with uneven parts is not the batch's.
+                # By ourselves: DistributedDataParallel wants one backward pass for each forward pass, where here every
+                # optimiser has its own, and its own memory layout.
                 sum_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
                 optimizer.step()
             self.step += 1

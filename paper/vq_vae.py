@@ -87,12 +87,12 @@ class Codebook(nn.Module):
             return self.quantize(z_e, keys)
 
     def quantize(self, z_e, keys):
-        n, _, h, w = z_e.shape
+        n, code_dim, h, w = z_e.shape
         vectors = z_e.detach().movedim(1, 3).flatten(0, 2)  # (M, D), M = N h w
         if self.training:
             self.revive(gathered(vectors), gathered(keys.flatten()))
         codes = nearest(vectors, self.entries.detach())
-        z_q = F.embedding(codes, self.entries).view(n, h, w, -1).movedim(3, 1)
+        z_q = F.embedding(codes, self.entries).view(n, h, w, code_dim).movedim(3, 1)
         if self.training:
             self.update(vectors, codes)
         return z_q, codes.view(n, h, w)
