@@ -79,6 +79,12 @@ def test_one_process_is_stopped_at_the_same_step(tmp_path):
     assert stopped_and_resumed(tmp_path)["stopped_at"] == (3, 3)
 
 
+def test_a_disk_that_is_full_ends_every_process_as_such(two):
+    first, second = two
+    assert "No space left" in first["full disk"]  # this one says so
+    assert second["full disk"] == "the first process could not save the run"
+
+
 @pytest.mark.parametrize("count", [7, 2, 1])  # the second of two processes has three rows, one, none
 def test_rows_are_gathered_in_order_with_the_whole_losss_gradients(two, count):
     expected = coupled_gradients(count)
@@ -123,7 +129,7 @@ def test_a_message_that_fails_is_a_lost_process(monkeypatch):
         raise RuntimeError("[pair.cc:561] Connection closed by peer")
 
     monkeypatch.setattr(torch.distributed, "all_reduce", closed)
-    with pytest.raises(LostProcessError, match="^another process of this run has ended or does not answer$"):
+    with pytest.raises(LostProcessError, match=r"^another process of this run has ended or does not answer$"):
         all_reduced(torch.zeros(1))
     # An OSError, so that a process that waits for the first's folder while that refuses it ends without a traceback.
     assert issubclass(LostProcessError, OSError)

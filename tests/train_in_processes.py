@@ -5,6 +5,7 @@
 leaves FOLDER/0.pt, FOLDER/1.pt, ...: what `results` gave in each process.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+import trainer
 from beta_tcvae import BetaTCVAE
 from experiment import ResidentImages, TrainingConfig, process_group
 from factor_vae import FactorVAE
@@ -93,6 +95,21 @@ def stopped_and_resumed(folder):
         return {"state": model.state_dict(), "rows": rows, "stopped_at": (state["epoch"], state["step"])}
 
 
+def with_a_full_disk(folder):
+    """What training says in each process when the first one cannot save any more."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write, trainer.write_beside = trainer.write_beside, full
+    try:
+        train(new_model("VAE"), make_images(83, 1), make_images(23, 2), config(), folder, script="s")
+    except OSError as error:
+        return str(error)
+    finally:
+        trainer.write_beside = write
+
+
 def coupled_gradients(num_rows, part=own_part):
     """What a loss that couples `num_rows` rows gives: the rows as each process sees them all, the gradient of its own.
 
@@ -112,8 +129,11 @@ def coupled_gradients(num_rows, part=own_part):
 def results(folder):
     found = {"runs": {(name, count): trained(name, count) for name in MODELS for count in NUM_IMAGES}}
     found["resumed"] = stopped_and_resumed(folder)
+    found["full disk"] = with_a_full_disk(folder)
     found["coupled"] = {count: coupled_gradients(count) for count in (7, 2, 1)}
-    found["all with the last"] = coupled_gradients(5, lambda batch: batch if rank() == num_processes() - 1 else batch[:0])
+    found["all with the last"] = coupled_gradients(
+        5, lambda batch: batch if rank() == num_processes() - 1 else batch[:0]
+    )
     found["integers"] = gathered(own_part(torch.arange(5)))
     parameter = torch.nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.full((2, 2), rank() + 1.0)
