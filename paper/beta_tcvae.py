@@ -33,6 +33,7 @@ import torch
 
 from experiment import TrainingConfig, run_script
 from level_script import run_as_script
+from processes import gathered, own_part
 from trainable import option, require, require_positive_ints
 from vae_paper import BaseVAE, NetworkOptions, log_normal
 
@@ -55,13 +56,17 @@ def stratified_log_weights(batch_size, dataset_size, like=None):
 def log_densities(z, mu, logvar, dataset_size, estimator="mss"):
     """log q(z|x), log q(z), sum_d log q(z_d), log p(z) of a batch: four times (B,) nats.
 
-    z, mu, logvar: (B, Z), z_i drawn from q(z|x_i). dataset_size: N, at least B. estimator: "mss" or "mws".
+    z, mu, logvar: (B, Z), z_i drawn from q(z|x_i). dataset_size: N, or B if that is more. estimator: "mss" or "mws".
+    With many processes, these are this one's part of the batch, and b <= B of them.
     """
-    pairwise = log_normal(z.unsqueeze(1), mu, logvar)  # (B, B, Z): code i under image j
+    all_mu, all_logvar = gathered(mu), gathered(logvar)  # (B, Z)
+    batch_size = len(all_mu)
+    dataset_size = max(dataset_size, batch_size)
+    pairwise = log_normal(z.unsqueeze(1), all_mu, all_logvar)  # (b, B, Z): code i under image j
     if estimator == "mss":
-        log_weights = stratified_log_weights(len(z), dataset_size, like=z)  # (B, B)
+        log_weights = own_part(stratified_log_weights(batch_size, dataset_size, like=z))  # (b, B)
     else:
-        log_weights = torch.full((), -math.log(dataset_size * len(z)), dtype=z.dtype, device=z.device)
+        log_weights = torch.full((), -math.log(dataset_size * batch_size), dtype=z.dtype, device=z.device)
     log_q_z = torch.logsumexp(log_weights + pairwise.sum(dim=2), dim=1)
     log_prod_q_zd = torch.logsumexp(log_weights.unsqueeze(-1) + pairwise, dim=1).sum(dim=1)
     return log_normal(z, mu, logvar).sum(dim=1), log_q_z, log_prod_q_zd, log_normal(z).sum(dim=1)
@@ -143,7 +148,7 @@ class BetaTCVAE(BaseVAE):
         mu, logvar, z, logits = self(x, eps, c)
         nll = self.reconstruction_nll(logits, x)
         weights = self.options
-        densities = log_densities(z, mu, logvar, max(self.dataset_size, len(z)), weights.estimator)
+        densities = log_densities(z, mu, logvar, self.dataset_size, weights.estimator)
         mutual_information, total_correlation, dimension_wise_kl = decompose(*densities)
         penalty = (
             weights.alpha * mutual_information + weights.beta * total_correlation + weights.gamma * dimension_wise_kl

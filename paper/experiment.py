@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +18,9 @@ import torch
 import torch.distributed as dist
 
 from level_script import claim_run_folder, lock_run_folder, one_line_errors, report_terms
+from processes import LostProcessError, from_first, rank
 from trainable import flag, option, require
-from trainer import Interrupted, check_trainable, evaluate, prepare_resume, rank, read_state, train
+from trainer import Interrupted, check_trainable, evaluate, prepare_resume, read_state, train
 from training_images import NAMES, ImageOptions, describe, load_resident
 
 
@@ -148,6 +150,7 @@ def run_script(path, config_class, build_model, load_model, argv=None, report=No
                 owned.enter_context(lock_run_folder(folder))
             elif rank() == 0 and (config.out or not config.weights):
                 folder = owned.enter_context(claim_run_folder(config.out, script.stem))
+            folder = from_first(folder)
         model.to(device)
         rows = []
         if train_images:
@@ -158,6 +161,10 @@ def run_script(path, config_class, build_model, load_model, argv=None, report=No
             except Interrupted as stopped:
                 say(f"{script.name}: {stopped}; go on with: {command()} --resume {quoted(folder)}")
                 raise SystemExit(130) from None
+            except LostProcessError as error:  # the first may be the one that is lost: whoever is left says so
+                again = f"{command()} --resume {quoted(folder)}"
+                print(f"{script.name}: error: {error}; go on with: {again}", file=sys.stderr)
+                raise SystemExit(1) from None
             except (FloatingPointError, OSError, ValueError) as error:  # diverged, a full disk, another model's state
                 say(f"{script.name}: error: {error}")
                 raise SystemExit(1) from None
@@ -197,14 +204,20 @@ def say(message):
         print(message, file=sys.stderr)
 
 
+TIMEOUT = timedelta(minutes=10)  # for an answer: a slow download or disk of one process is not to end the others
+
+
 @contextlib.contextmanager
 def process_group(device):
-    """Joins the processes that torchrun started; alone, does nothing."""
+    """Joins the processes that torchrun started; alone, does nothing.
+
+    Whoever ends takes the others along at once; whoever falls silent (its machine, its network) after TIMEOUT.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
     # Tensors on a card go through nccl, the others, such as a request to stop, through gloo.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield
     finally:

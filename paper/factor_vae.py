@@ -33,6 +33,7 @@ from torch.func import functional_call
 
 from experiment import TrainingConfig, run_script
 from level_script import run_as_script
+from processes import gathered, own_part
 from trainable import option
 from vae_paper import BaseVAE, NetworkOptions
 
@@ -112,10 +113,11 @@ class FactorVAE(BaseVAE):
         fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
         total_correlation = functional_call(self.discriminator, fixed, (z,))  # log D - log(1 - D) is D's logit
 
-        joint, other = z.detach().tensor_split(2)
-        product = permute_dims(other, keys[len(joint) :])
-        judged = self.discriminator(torch.cat([joint, product]))
-        is_joint = torch.cat([torch.ones(len(joint)), torch.zeros(len(product))]).to(judged)
+        # Of many processes, each judges its part of the batch's two halves.
+        joint, other = gathered(z.detach()).tensor_split(2)
+        product = permute_dims(other, gathered(keys)[len(joint) :])
+        judged = self.discriminator(own_part(torch.cat([joint, product])))
+        is_joint = own_part(torch.cat([torch.ones(len(joint)), torch.zeros(len(product))])).to(judged)
         return {
             "loss": nll + kl + self.options.gamma * total_correlation,
             "reconstruction_nll": nll,

@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from processes import gathered
 from trainable import Options, flag, option, require
 
 
@@ -112,11 +113,14 @@ class KLSchedule(Options):
         return self.free_bits > 0 or self.capacity is not None
 
     def penalty(self, kl, step):
-        """kl: (N, Z) nats per image and latent -> (N,) nats per image, or a scalar where the batch is coupled."""
+        """kl: (N, Z) nats per image and latent -> (N,) nats per image, or a scalar where the batch is coupled.
+
+        With many processes, kl is this one's part, and such a scalar is of the whole batch.
+        """
         if self.capacity is not None:
             target = self.capacity * linear(self.kl_steps if step is None else step, self.kl_steps)
-            return self.capacity_gamma * (kl.sum(dim=1).mean() - target).abs()
+            return self.capacity_gamma * (gathered(kl).sum(dim=1).mean() - target).abs()
         weight = self.beta * (1.0 if step is None else SHAPES[self.kl_schedule](step, self.kl_steps))
         if self.free_bits:
-            return weight * free_bits(kl, self.free_bits, self.group_size)
+            return weight * free_bits(gathered(kl), self.free_bits, self.group_size)
         return weight * kl.sum(dim=1)

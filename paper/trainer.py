@@ -9,7 +9,8 @@ model.safetensors, metrics.csv and summary.json follow from it and are written a
 beside its place and renamed into it, so the machine may die at any moment.
 
 Under `torchrun` every process does its part of each batch. Data order and noise are drawn for the whole batch by each
-of them and then cut, so that two processes give one process's numbers.
+of them and then cut, and a term that looks at the whole batch asks the others for their part (processes.py), so that
+two processes give one process's numbers.
 """
 
 import contextlib
@@ -26,12 +27,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from level_script import note, write_beside
+from processes import agreed, copy_first, gathered, num_processes, own_part, rank, sum_gradients, summed
 from trainable import require
 
 # --- The loop --------------------------------------------------------------------------------------------------------
@@ -50,8 +49,9 @@ def train(model, train_images, test_images, config, folder=None, state=None, scr
     train_images, test_images: a training_images.ResidentImages each. config: an experiment.TrainingConfig. With a
     folder the run is kept in it; with the `state` that a run left there, it goes on from where that one was.
     Returns one dict per epoch: its number, its seconds, and every term's mean per image (nats) on train and on test.
-    Raises FloatingPointError if a term stops being finite, Interrupted if the process was asked to stop, ValueError if
-    the options, the batches or the state do not suit the model, the images or the processes.
+    Raises FloatingPointError if a term stops being finite, Interrupted if the process was asked to stop,
+    LostProcessError if another one has ended, ValueError if the options, the batches or the state do not suit the
+    model, the images or the processes.
     """
     config.check()
     run = Run(model, train_images, test_images, config, folder, script)
@@ -86,12 +86,9 @@ def check_trainable(model, train_images, test_images, config):
         f"a {type(model).__name__} needs batches of at least {model.smallest_batch} images, got {smallest}",
     )
     require(
-        processes() == 1 or not model.couples_batch,
-        f"the loss of this {type(model).__name__} couples the whole batch: train it in one process, not {processes()}",
-    )
-    require(
-        processes() <= size,
-        f"{processes()} processes cannot share batches of {size} images: start fewer, or give a larger --batch-size",
+        num_processes() <= size,
+        f"{num_processes()} processes cannot share batches of {size} images: "
+        "start fewer, or give a larger --batch-size",
     )
 
 
@@ -102,12 +99,10 @@ class Run:
         check_trainable(model, train_images, test_images, config)
         self.device, self.dtype = train_images.labels.device, DTYPES[config.precision]
         self.model = model.to(self.dtype)
-        if processes() == 1:
-            model.to(memory_format=torch.channels_last)  # a tenth less time in convolutions
-        self.objective = Objective(model)
-        if processes() > 1:  # averages the gradients of all processes; what it sees is what goes through forward
-            self.objective = DistributedDataParallel(self.objective)
+        copy_first(model.state_dict().values())  # whoever built the models: all start from the same weights
+        model.to(memory_format=torch.channels_last)  # a tenth less time in convolutions
         self.train_images, self.test_images = train_images, test_images
+        self.fingerprints = [images.fingerprint for images in (train_images, test_images)]
         self.config, self.folder, self.script = config, folder, script
         self.optimizers = model.optimizers(config.lr)
         self.order = torch.Generator().manual_seed(config.seed)
@@ -122,10 +117,7 @@ class Run:
 
     def batches(self):
         """The running epoch's image numbers, batch by batch."""
-        batches = list(self.permutation.to(self.device).split(self.config.batch_size))
-        if len(batches) > 1 and len(batches[-1]) < self.model.smallest_batch:
-            batches[-2:] = [torch.cat(batches[-2:])]
-        return batches
+        return in_batches(self.permutation.to(self.device), self.config.batch_size, self.model.smallest_batch)
 
     def train(self, stop):
         quiet = {"disable": True} if rank() > 0 else {}
@@ -148,11 +140,13 @@ class Run:
             x, eps, c = draw_batch(self.model, self.train_images, index, self.noise, self.dtype)
             # Only the networks take bfloat16; the objective is added up in the precision of x.
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                terms = self.objective(x, eps, c, (self.epoch - 1) * len(batches) + self.step)
+                terms = self.model.terms(x, eps, c, (self.epoch - 1) * len(batches) + self.step)
             for name, optimizer in self.optimizers.items():
                 optimizer.zero_grad()
-                # The mean over the batch of all processes, whose gradients are averaged: a mean of sums.
-                (terms[name].sum() * (processes() / len(index))).backward()
+                (terms[name].sum() * (1 / len(index))).backward()  # this process's part of the whole batch's mean
+                # By ourselves: DistributedDataParallel wants one backward pass for each forward pass, where here every
+                # optimiser has its own, and its own memory layout.
+                sum_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
                 optimizer.step()
             self.step += 1
             self.sums.add(terms, self.step)
@@ -164,7 +158,7 @@ class Run:
 
     def finished_row(self):
         row = {"epoch": self.epoch, "seconds": round(self.seconds, 3)}
-        row |= {f"train_{name}": mean for name, mean in self.sums.over_all_processes().means().items()}
+        row |= {f"train_{name}": mean for name, mean in self.sums.means().items()}
         size = self.config.batch_size if self.model.couples_batch else 1000
         # With the schedules where they stand: the test images advance nothing.
         test = evaluate(self.model, self.test_images, self.config.seed, size, self.epoch * len(self.batches()))
@@ -172,7 +166,7 @@ class Run:
 
     def check_finite(self):
         """Raises FloatingPointError that names the first step and term which were not finite."""
-        if bad := self.sums.over_all_processes().first_bad():
+        if bad := self.sums.first_bad():
             step, name = bad
             kept = f"; the last good state is in {self.folder}" if self.folder else ""
             raise FloatingPointError(
@@ -182,6 +176,10 @@ class Run:
     # What survives.
 
     def save_if_due(self, stop, or_if=False):
+        """Save if the last time is long ago, or if asked to. Raises Interrupted, once that is done, if `stop` says so.
+
+        stop: what `stop_requests` gives, not empty if the process was asked to stop. Processes save and stop together.
+        """
         due = or_if or time.monotonic() - self.saved_at > self.config.save_seconds
         due, stop = agreed(due, bool(stop))
         if stop or due:
@@ -190,14 +188,22 @@ class Run:
             raise Interrupted(f"stopped in epoch {min(self.epoch, self.config.epochs)}")
 
     def save(self):
-        """Commit the state, unless it is spoiled, then write what follows from it."""
+        """Commit the state, unless it is spoiled, then write what follows from it.
+
+        Raises FloatingPointError if it is spoiled, OSError, in every process, if the first cannot write it.
+        """
         self.check_finite()
         self.saved_at = time.monotonic()
         state = self.state()
-        if self.folder is None or rank() > 0:
-            return
-        write_state(self.folder, state)
-        write_derived(self.folder, self.model, state)
+        failure = None
+        if self.folder is not None and rank() == 0:
+            try:
+                write_state(self.folder, state)
+                write_derived(self.folder, self.model, state)
+            except OSError as error:
+                failure = error
+        if agreed(failure is not None)[0]:
+            raise failure or OSError("the first process could not save the run")
 
     def state(self):
         """All of it, as tensors, numbers and text."""
@@ -213,17 +219,17 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "permutation": self.permutation,
-            "sums": self.sums.over_all_processes().state(),
+            "sums": self.sums.state(),
             "rows": self.rows,
             "threads": torch.get_num_threads(),
-            "processes": processes(),
-            "images": [images.fingerprint for images in (self.train_images, self.test_images)],
+            "processes": num_processes(),
+            "images": self.fingerprints,
             "versions": versions(),
         }
 
     def restore(self, state):
         """Go on from a state that `read_state` gave. Raises ValueError for that of another model or other images."""
-        if state["images"] != [images.fingerprint for images in (self.train_images, self.test_images)]:
+        if state["images"] != self.fingerprints:
             raise ValueError(
                 f"the images of --data {self.config.data} are not those that the run was started with: put them back, "
                 "or start a new run"
@@ -235,25 +241,12 @@ class Run:
             self.order.set_state(state["order"])
             if state["device"] == self.noise.device.type:  # another device draws other noise: there the seed's anew
                 self.noise.set_state(state["noise"])
-            self.sums = Sums(**state["sums"]).to(self.device)
+            self.sums = Sums.from_state(state["sums"], self.device)
         except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the saved state does not fit this model ({reason}): start a new run") from None
         for name in ("epoch", "step", "seconds", "permutation", "rows"):
             setattr(self, name, state[name])
-        if rank() > 0 and self.sums.totals is not None:
-            self.sums.totals.zero_()  # the first process carries them
-
-
-class Objective(nn.Module):
-    """The model's terms as a forward pass."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x, eps, c, step):
-        return self.model.terms(x, eps, c, step)
 
 
 def draw_batch(model, images, index, generator, dtype):
@@ -267,52 +260,62 @@ def draw_batch(model, images, index, generator, dtype):
     return x.to(dtype), own_part(eps), c if model.num_classes else None
 
 
+def in_batches(index, size, smallest):
+    """Cut (N,) positions into batches of `size`; a last one of fewer than `smallest` joins the one before it."""
+    batches = list(index.split(size))
+    if len(batches) > 1 and len(batches[-1]) < smallest:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
 class Sums:
     """Every term of the objective, added up over the images, and the first step in which it was not finite.
 
-    All stay on the device: reading a number makes a GPU wait, so nothing is read until someone asks for it.
+    All stay on the device: reading a number makes a GPU wait, so nothing is read until someone asks for it. Each
+    process adds up its own part.
     """
 
-    def __init__(self, names=(), totals=None, bad=None, count=0):
-        self.names, self.totals, self.bad, self.count = list(names), totals, bad, count
+    def __init__(self):
+        self.names, self.count = [], 0
+        self.totals = self.first_bad_step = None  # (terms,) each, the steps from 1 on, 0 for none
 
-    def to(self, device):
-        if self.totals is not None:
-            self.totals, self.bad = self.totals.to(device), self.bad.to(device)
-        return self
-
-    def add(self, terms, step):
-        """Add the terms of a batch, {name: (N,)}."""
+    def add(self, terms, step_of_epoch=0):
+        """Add the terms of a batch, {name: (N,)}; if one is not finite, this is the step to name (0: nobody asks)."""
         sums = torch.stack([term.detach().sum() for term in terms.values()])
         if self.totals is None:
-            self.names, self.totals, self.bad = list(terms), torch.zeros_like(sums), torch.zeros_like(sums)
+            self.names, self.totals, self.first_bad_step = list(terms), torch.zeros_like(sums), torch.zeros_like(sums)
         self.totals += sums
-        self.bad = torch.where((self.bad == 0) & ~torch.isfinite(sums), step, self.bad)
+        bad = (self.first_bad_step == 0) & ~torch.isfinite(sums)
+        self.first_bad_step = torch.where(bad, step_of_epoch, self.first_bad_step)
         self.count += len(terms["loss"])
 
-    def over_all_processes(self):
-        """The sums of all processes together; every process must ask at the same time."""
-        if processes() == 1 or self.totals is None:
-            return self
-        totals, count = self.totals.clone(), torch.tensor(self.count)
-        bad = torch.where(self.bad == 0, torch.inf, self.bad)
-        dist.all_reduce(totals)
-        dist.all_reduce(count)
-        dist.all_reduce(bad, dist.ReduceOp.MIN)
-        return Sums(self.names, totals, torch.where(bad == torch.inf, 0, bad), count.item())
-
     def means(self):
-        return {
-            name: round(total / self.count, 4) for name, total in zip(self.names, self.totals.tolist(), strict=True)
-        }
+        """{name: mean per image}, over all processes; all must ask at the same time."""
+        totals, count = summed(self.totals), summed(torch.tensor(self.count)).item()
+        return {name: round(total / count, 4) for name, total in zip(self.names, totals.tolist(), strict=True)}
 
     def first_bad(self):
-        """(step, name) of the term that was the first not to be finite, or None."""
-        steps = [] if self.bad is None else self.bad.tolist()
-        return min(((int(step), name) for step, name in zip(steps, self.names, strict=True) if step), default=None)
+        """(step, name) of the term that was the first not to be finite, or None; all processes must ask together."""
+        if self.totals is None:
+            return None
+        steps = gathered(self.first_bad_step.unsqueeze(0)).tolist()  # of every process
+        found = [(int(step), name) for row in steps for step, name in zip(row, self.names, strict=True) if step]
+        return min(found, default=None)
 
     def state(self):
-        return {"names": self.names, "totals": self.totals, "bad": self.bad, "count": self.count}
+        """The sums of all processes, a row for each; all must ask at the same time."""
+        totals = None if self.totals is None else gathered(self.totals.unsqueeze(0))
+        return {"names": self.names, "totals": totals, "counts": gathered(torch.tensor([self.count]))}
+
+    @classmethod
+    def from_state(cls, state, device):
+        """This process's part of what `state` gave: its own row, whatever the number of processes is now."""
+        sums = cls()
+        sums.names, sums.count = state["names"], int(own_part(state["counts"]).sum())
+        if state["totals"] is not None:
+            sums.totals = own_part(state["totals"]).sum(dim=0).to(device)
+            sums.first_bad_step = torch.zeros_like(sums.totals)  # else nothing would have been saved
+        return sums
 
 
 @torch.no_grad()
@@ -323,14 +326,12 @@ def evaluate(model, images, seed, batch_size=1000, step=None):
     sums = Sums()
     model.eval()
     try:
-        batches = list(torch.arange(len(images), device=parameter.device).split(batch_size))
-        if len(batches) > 1 and len(batches[-1]) < model.smallest_batch:
-            batches[-2:] = [torch.cat(batches[-2:])]
-        for index in batches:
-            sums.add(model.terms(*draw_batch(model, images, index, noise, parameter.dtype), step), step=1)
+        positions = torch.arange(len(images), device=parameter.device)
+        for index in in_batches(positions, batch_size, model.smallest_batch):
+            sums.add(model.terms(*draw_batch(model, images, index, noise, parameter.dtype), step))
     finally:
         model.train(training)
-    return sums.over_all_processes()
+    return sums
 
 
 @contextlib.contextmanager
@@ -350,33 +351,6 @@ def stop_requests():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-# --- Many processes --------------------------------------------------------------------------------------------------
-
-
-def processes():
-    """How many processes train together, 1 without torchrun."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def rank():
-    """This process's number; 0 writes the files and the report."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def own_part(batch):
-    """This process's rows of a tensor that covers the whole batch."""
-    return batch.tensor_split(processes())[rank()]
-
-
-def agreed(*flags):
-    """Each flag, set if it is set in any process; a message between the CPUs that no GPU waits for."""
-    if processes() == 1:
-        return flags
-    flags = torch.tensor(flags, dtype=torch.uint8)
-    dist.all_reduce(flags, dist.ReduceOp.MAX)
-    return tuple(flags.bool().tolist())
 
 
 # --- The folder of a run ---------------------------------------------------------------------------------------------
@@ -441,7 +415,7 @@ def read_state(folder, script):
 def prepare_resume(state):
     """Use the run's number of threads, which the last digits depend on; say which version or machine has changed."""
     torch.set_num_threads(state["threads"])
-    now = versions() | {"processes": processes()}
+    now = versions() | {"processes": num_processes()}
     for name, was in (state["versions"] | {"processes": state["processes"]}).items():
         if was != now.get(name):
             note(f"the run was started with {name} {was}, this is {now.get(name)}: last digits may differ")

@@ -40,6 +40,7 @@ from torch import nn
 
 from experiment import TrainingConfig, report_of_terms, run_script
 from level_script import run_as_script
+from processes import gathered, summed
 from trainable import Options, TrainableModel, option, require
 
 
@@ -87,19 +88,22 @@ class Codebook(nn.Module):
             return self.quantize(z_e, keys)
 
     def quantize(self, z_e, keys):
-        n, _, h, w = z_e.shape
+        n, code_dim, h, w = z_e.shape
         vectors = z_e.detach().movedim(1, 3).flatten(0, 2)  # (M, D), M = N h w
         if self.training:
-            self.revive(vectors, keys.flatten())
+            self.revive(gathered(vectors), gathered(keys.flatten()))
         codes = nearest(vectors, self.entries.detach())
-        z_q = F.embedding(codes, self.entries).view(n, h, w, -1).movedim(3, 1)
+        z_q = F.embedding(codes, self.entries).view(n, h, w, code_dim).movedim(3, 1)
         if self.training:
             self.update(vectors, codes)
         return z_q, codes.view(n, h, w)
 
     @torch.no_grad()
     def revive(self, vectors, keys):
-        """Put dead entries onto vectors of the batch, drawn by the order of `keys` (M,), and give them a fair share."""
+        """Put dead entries onto vectors of the batch, drawn by the order of `keys` (M,), and give them a fair share.
+
+        vectors (M, D): with many processes those of all, so that every process has the same codebook.
+        """
         fair = len(vectors) / len(self.counts)
         dead = self.counts < self.REVIVE_BELOW * fair  # (K,)
         drawn = keys.argsort()[torch.arange(len(dead), device=keys.device) % len(keys)]
@@ -110,11 +114,14 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def update(self, vectors, codes):
-        """The running means of the batch's counts and sums; for "ema" the entries are their ratio (appendix A.1)."""
+        """The running means of the batch's counts and sums; for "ema" the entries are their ratio (appendix A.1).
+
+        vectors (M, D), codes (M,): with many processes this one's.
+        """
         chosen = F.one_hot(codes, len(self.counts)).to(vectors)  # (M, K)
-        self.counts.lerp_(chosen.sum(dim=0), 1 - self.decay)
+        self.counts.lerp_(summed(chosen.sum(dim=0)), 1 - self.decay)
         if self.kind == "ema":
-            self.sums.lerp_(chosen.T @ vectors, 1 - self.decay)
+            self.sums.lerp_(summed(chosen.T @ vectors), 1 - self.decay)
             # Laplace smoothing: a little is added to every count, so that none is zero, and the total stays.
             total, least = self.counts.sum(), 1e-5
             smoothed = (self.counts + least) * total / (total + least * len(self.counts))
@@ -273,7 +280,7 @@ class VQVAE(TrainableModel):
         to_encoder = (z_e - z_q.detach()).square().flatten(1).sum(dim=1)
         to_codebook = (z_e.detach() - z_q).square().flatten(1).sum(dim=1) if self.codebook.kind == "gradient" else 0.0
         prior_nll = self.prior.nll(codes)
-        counts = torch.bincount(codes.flatten(), minlength=self.options.num_codes).to(x.dtype)
+        counts = summed(torch.bincount(codes.flatten(), minlength=self.options.num_codes)).to(x.dtype)
         return {
             "loss": nll + self.options.commitment * to_encoder + to_codebook + prior_nll,
             "reconstruction_nll": nll,
