@@ -25,6 +25,10 @@ Run it with
 Paper: Chen, Li, Grosse & Duvenaud 2018, "Isolating Sources of Disentanglement in VAEs", arXiv:1802.04942
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -32,7 +36,6 @@ from typing import Literal
 import torch
 
 from experiment import TrainingConfig, run_script
-from level_script import run_as_script
 from processes import gathered, own_part
 from trainable import option, require, require_positive_ints
 from vae_paper import BaseVAE, NetworkOptions, log_normal

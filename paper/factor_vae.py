@@ -22,6 +22,10 @@ Run it with
 Paper: Kim & Mnih 2018, "Disentangling by Factorising", arXiv:1802.05983
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
@@ -32,7 +36,6 @@ from torch import nn
 from torch.func import functional_call
 
 from experiment import TrainingConfig, run_script
-from level_script import run_as_script
 from processes import gathered, own_part
 from trainable import option
 from vae_paper import BaseVAE, NetworkOptions

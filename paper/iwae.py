@@ -29,6 +29,10 @@ Papers, cited by their first author and year:
     Tucker et al. 2018, "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives", arXiv:1810.04152
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -37,7 +41,6 @@ import torch
 from torch import nn
 
 from experiment import TrainingConfig, run_script
-from level_script import run_as_script
 from trainable import option
 from vae_paper import BaseVAE, NetworkOptions, log_prior_over_posterior
 

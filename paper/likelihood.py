@@ -10,6 +10,10 @@ binarisation unless told otherwise.
 Paper: Burda, Grosse & Salakhutdinov 2015, "Importance Weighted Autoencoders", arXiv:1509.00519
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import csv
 import io
 import math
@@ -25,7 +29,7 @@ import tyro
 from tqdm import tqdm
 
 from experiment import header, pick_device
-from level_script import one_line_errors, report_terms, run_as_script, save_image_grid, write_beside
+from level_script import one_line_errors, report_terms, save_image_grid, write_beside
 from trainable import Options, option, read_config, require, require_positive_ints
 from trainer import unchecked
 from training_images import NAMES, ImageOptions, load_resident, spread

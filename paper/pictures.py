@@ -6,6 +6,10 @@ Images are (..., C, H, W) in [0, 1], grey or colour. As a script it puts finishe
     python paper/pictures.py --runs runs/beta-1 runs/beta-4 runs/beta-10 --out curve.png
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +18,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from level_script import report_noise, run_as_script, save_figure, save_image_grid, save_loss_curves
+from level_script import report_noise, save_figure, save_image_grid, save_loss_curves
 
 
 def save_reconstructions(path, x, reconstructions):

@@ -31,6 +31,10 @@ Papers, cited below by their first author and year:
     Burgess et al. 2018, "Understanding disentangling in beta-VAE", arXiv:1804.03599
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,7 +46,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiment import TrainingConfig, report_of_terms, run_script
-from level_script import run_as_script
 from schedules import KLSchedule
 from trainable import (
     Options,

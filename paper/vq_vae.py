@@ -29,6 +29,10 @@ Run it with
 Paper: van den Oord, Vinyals & Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -39,7 +43,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiment import TrainingConfig, report_of_terms, run_script
-from level_script import run_as_script
 from processes import gathered, summed
 from trainable import Options, TrainableModel, option, require
 
