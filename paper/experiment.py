@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from level_script import claim_run_folder, lock_run_folder, one_line_errors, report_terms
 from processes import LostProcessError, from_first, rank
-from trainable import flag, option, require
+from trainable import built, flag, option, require
 from trainer import Interrupted, check_trainable, evaluate, prepare_resume, read_state, train
 from training_images import NAMES, ImageOptions, describe, load_resident
 
@@ -133,43 +133,33 @@ def run_script(path, config_class, build_model, load_model, argv=None, report=No
         config, state, model = parse_config(config_class, argv, script.name, load_model)
         device = pick_device(config.device)
         require(device.type != "mps" or config.precision != "float64", "mps has no float64: use --device cpu")
-    with process_group(device), contextlib.ExitStack() as owned:
-        with one_line_errors(script.name):
-            test_images = load_resident(config, "test", device)
-            train_images = None
-            if model is None:
-                train_images = load_resident(config, "train", device)
-                model = initialised(build_model, config, train_images)
-                check_trainable(model, train_images, test_images, config)
-            require(
-                test_images.image_shape == model.image_shape,
-                f"--data {config.data} has images {test_images.image_shape}, the model takes {model.image_shape}",
-            )
-            folder = config.resume
-            if rank() == 0 and folder is not None:
-                owned.enter_context(lock_run_folder(folder))
-            elif rank() == 0 and (config.out or not config.weights):
-                folder = owned.enter_context(claim_run_folder(config.out, script.stem))
-            folder = from_first(folder)
-        model.to(device)
-        rows = []
-        if train_images:
-            if state is not None:
-                prepare_resume(state)
-            try:
-                rows = train(model, train_images, test_images, config, folder, state, script.name)
-            except Interrupted as stopped:
-                say(f"{script.name}: {stopped}; go on with: {command()} --resume {quoted(folder)}")
-                raise SystemExit(130) from None
-            except LostProcessError as error:  # the first may be the one that is lost: whoever is left says so
-                again = f"{command()} --resume {quoted(folder)}"
-                print(f"{script.name}: error: {error}; go on with: {again}", file=sys.stderr)
-                raise SystemExit(1) from None
-            except (FloatingPointError, OSError, ValueError) as error:  # diverged, a full disk, another model's state
-                say(f"{script.name}: error: {error}")
-                raise SystemExit(1) from None
-        if rank() > 0:
-            return
+    with contextlib.ExitStack() as owned:  # the folder, until the last picture is in it
+        with process_group(device):
+            with one_line_errors(script.name):
+                test_images = load_resident(config, "test", device)
+                train_images = None
+                if model is None:
+                    train_images = load_resident(config, "train", device)
+                    model = initialised(build_model, config, train_images)
+                    check_trainable(model, train_images, test_images, config)
+                require(
+                    test_images.image_shape == model.image_shape,
+                    f"--data {config.data} has images {test_images.image_shape}, the model takes {model.image_shape}",
+                )
+                folder = config.resume
+                if rank() == 0 and folder is not None:
+                    owned.enter_context(lock_run_folder(folder))
+                elif rank() == 0 and (config.out or not config.weights):
+                    folder = owned.enter_context(claim_run_folder(config.out, script.stem))
+                folder = from_first(folder)
+            model.to(device)
+            rows = []
+            if train_images:
+                if state is not None:
+                    prepare_resume(state)
+                rows = train_or_exit(script.name, model, train_images, test_images, config, folder, state)
+            if rank() > 0:
+                return
         print((report or report_of_terms)(model, test_images, config))
         if folder:
             if draw is None:
@@ -177,6 +167,24 @@ def run_script(path, config_class, build_model, load_model, argv=None, report=No
             with one_line_errors(script.name):
                 draw(folder, model, test_images, config.seed, rows)
             say(f"{'weights and pictures' if rows else 'pictures'} in {folder}")
+
+
+def train_or_exit(script, model, train_images, test_images, config, folder, state):
+    """`train`; whatever stops it is one line with the way to go on, and an exit status."""
+    again = f"{command()} --resume {quoted(folder)}"
+    try:
+        with one_line_errors(script):
+            try:
+                return train(model, train_images, test_images, config, folder, state, script)
+            except LostProcessError as error:  # the first may be the one that is lost: whoever is left says so
+                print(f"{script}: error: {error}; go on with: {again}", file=sys.stderr)
+                raise SystemExit(1) from None
+    except Interrupted as stopped:
+        say(f"{script}: {stopped}; go on with: {again}")
+        raise SystemExit(130) from None
+    except FloatingPointError as error:
+        say(f"{script}: error: {error}")
+        raise SystemExit(1) from None
 
 
 def command():
@@ -191,11 +199,13 @@ def quoted(path):
     return shlex.quote(str(path))
 
 
-def initialised(build_model, config, train_images=None):
+def initialised(build_model, config, train_images):
     """The new model, with initial weights from the run's own seed; the caller's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        return build_model(config, train_images)
+        model = built(lambda: build_model(config, train_images), copies=4)  # gradients, Adam's two moments
+    model.start_from(train_images, torch.Generator(train_images.labels.device).manual_seed(config.seed))
+    return model
 
 
 def say(message):

@@ -17,6 +17,7 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 import torch
 from torch import nn
 
+from input_checks import require_memory
 from level_script import note, read_weights_metadata, weights_metadata, write_beside, write_config
 
 MODELS = {  # the file that holds each model: a run is loaded by the name of its class, whatever was imported before
@@ -158,6 +159,12 @@ class TrainableModel(nn.Module):
         """
         raise NotImplementedError
 
+    def start_from(self, images, generator):
+        """What a model takes from the training images before its first step: nothing, unless a paper says so.
+
+        images: a training_images.ResidentImages; generator: for its batches.
+        """
+
     def optimizers(self, lr):
         """{term: the optimiser that lowers its mean}, in the order in which they take their step."""
         return {"loss": torch.optim.Adam(self.parameter_groups(lr), lr=lr, fused=True)}
@@ -214,8 +221,8 @@ class TrainableModel(nn.Module):
             found = model_class(options.pop("class"))
             if not issubclass(found, cls.family()):
                 raise ValueError(f"it is of class {found.__name__}")
-            return found(**options)
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            return built(lambda: found(**options))
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{source} does not describe a {cls.__name__} ({error})") from None
 
     @classmethod
@@ -239,6 +246,17 @@ class TrainableModel(nn.Module):
             require(got == want, f"{path}: {name} has shape {got}, expected {want}")
             require(bool(torch.isfinite(weights[name]).all()), f"{path}: {name} holds NaN or infinity")
         self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+
+
+def built(make, copies=1):
+    """make(), a new model, once it is known that the machine can hold so many copies of its parameters.
+
+    A model is built without memory first. Raises MemoryError if one with memory would not fit.
+    """
+    with torch.device("meta"):
+        size = sum(tensor.numel() * tensor.element_size() for tensor in make().state_dict().values())
+    require_memory(copies * size, "this model" if copies == 1 else "this model, with its gradients and optimiser,")
+    return make()
 
 
 # --- Which model a file holds ----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import pickle
 import platform
 import signal
@@ -29,6 +30,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from input_checks import require_memory
 from level_script import note, write_beside
 from processes import agreed, copy_first, gathered, num_processes, own_part, rank, sum_gradients, summed
 from trainable import require
@@ -78,8 +80,10 @@ def unchecked(model):
 
 
 def check_trainable(model, train_images, test_images, config):
-    """Raises ValueError if the batches do not suit the model or the processes."""
+    """Raises ValueError if the batches do not suit the model or the processes, MemoryError if they are too large."""
     size = min(config.batch_size, len(train_images))
+    numbers = size * math.prod((*model.noise_shape, DTYPES[config.precision].itemsize))
+    require_memory(numbers, f"the noise of a batch, {size} x {' x '.join(map(str, model.noise_shape))},")
     smallest = min(size, len(test_images))
     require(
         smallest >= model.smallest_batch,
