@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -30,7 +31,7 @@ def run_as_script(main):
       full disk, is one line and exit status 1.
     - Nothing that happens to stderr stops a script: progress is for who wants to read it.
     - A closed stdout or stderr is as good as /dev/null.
-    - What stdout's encoding cannot express is printed as `?`.
+    - What the encoding of stdout or stderr cannot express is printed as `?`.
     """
     _open_closed_streams()
     for name, goes_on_after in (("stdout", BrokenPipeError), ("stderr", OSError)):
@@ -40,6 +41,7 @@ def run_as_script(main):
     except KeyboardInterrupt as interrupt:
         _tell_interrupt(KeyboardInterrupt, interrupt, None)
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: Python's own end is not worth a traceback
         sys.stdout.flush()  # here, where a failure can be told
 
 
@@ -77,9 +79,9 @@ def _open_closed_streams():
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one
-    for name in ("stdout", "stderr"):
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - never closed
 
 
 def _tell_interrupt(kind, error, traceback):
@@ -101,8 +103,12 @@ def _is_run_as_script():
 
 
 if _is_run_as_script() and not sys.flags.interactive:
-    _open_closed_streams()
     sys.excepthook = _tell_interrupt
+    _open_closed_streams()
+    try:
+        os.getcwd()
+    except OSError:  # PyTorch would end the process later, in words of its own
+        raise SystemExit(f"{_script()}: error: the current directory is gone: change to one that exists") from None
 
 import numpy as np  # noqa: E402 - it takes long enough to be interrupted
 
