@@ -4,11 +4,11 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import re
 import struct
 import subprocess
 import sys
-import tempfile
 import urllib.error
 from pathlib import Path
 
@@ -306,11 +306,15 @@ def test_a_folder_that_cannot_be_made(refused, tmp_path, script, out):
 
 @pytest.mark.parametrize("script", FOLDERS)
 def test_a_folder_that_cannot_be_written_to(refused, tmp_path, monkeypatch, script):
-    def read_only(*args, **kwargs):  # not by chmod: whoever is root may write anyway
-        raise PermissionError(13, "Permission denied")
+    system_open = os.open
+
+    def read_only(path, *args, **kwargs):  # not by chmod: whoever is root may write anyway
+        if "locked" in Path(path).parts:
+            raise PermissionError(13, "Permission denied")
+        return system_open(path, *args, **kwargs)
 
     (tmp_path / "locked").mkdir()
-    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(os, "open", read_only)
     assert "cannot write to --out locked (Permission denied)" in refused(script, "--out", "locked")
 
 
