@@ -113,8 +113,8 @@ class TrainableModel(nn.Module):
     from_data       the arguments that the images decide, not a user; image_shape is (C, H, W)
     noise_shape     the shape of the standard normal noise that one image needs in a step; eps is (N, *noise_shape)
     num_classes     0, or the number of classes of a model that wants the labels c
-    couples_batch   whether an image's terms depend on the other images of its batch; such a model is evaluated in
-                    batches of the training size
+    couples_batch   whether an image's terms depend on the other images of its batch, of which another process may have
+                    some (processes.gathered); such a model is evaluated in batches of the training size
     smallest_batch  the fewest images that `terms` makes sense for; a shorter last batch joins the one before it
     validate        as in torch.distributions, whether inputs are looked at, which makes a GPU wait; off while training
     elbo_terms      the terms whose sum is -ELBO in nats, if there are any
