@@ -182,8 +182,9 @@ def trained_vae(latent_dim=20, epochs=30, folder=HERE, **options):
     """
     import torch
 
-    from experiment import TrainingConfig, load_resident
+    from experiment import TrainingConfig
     from trainer import train
+    from training_images import load_resident
     from vae_paper import VAE, Autoencoder, ConditionalVAE
 
     words = "-".join(f"{name}={value}" for name, value in sorted(options.items()))
@@ -198,7 +199,7 @@ def trained_vae(latent_dim=20, epochs=30, folder=HERE, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = kind(latent_dim=latent_dim, **options)
-    images = [load_resident("digits", split, torch.device("cpu")) for split in ("train", "test")]
+    images = [load_resident("digits", split) for split in ("train", "test")]
     train(model, *images, TrainingConfig(epochs=epochs))
     model.save(path)
     return model

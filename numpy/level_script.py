@@ -1,18 +1,113 @@
 """What the scripts of the three levels share, so that their output can be compared with `diff`.
 
-Not the model: that is written at each level. Here are the report that every level prints, the grid of images it
-draws, the folder a run owns and the single line a user reads after a mistake.
+Not the model: that is written at each level. Here are the report that every level prints, the pictures it draws, the
+folder a run owns and its files, the single line a user reads after a mistake, and how a script begins and ends.
+
+A script imports this module before all others, so that Ctrl-C is told in one line from then on.
 """
 
 import argparse
 import contextlib
+import io
 import itertools
+import json
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
+# --- How a script begins and ends ------------------------------------------------------------------------------------
+
+
+def run_as_script(main):
+    """Call `main()` as a process of its own, under `if __name__ == "__main__":`; what it returns is the exit status.
+
+    - Ctrl-C is one line on stderr and exit status 130.
+    - A reader of stdout that has gone (`script | head -1`) is no error: the script goes on without a word, what is to
+      be saved is saved, and the exit status is 0. A stdout that cannot be written to for another reason, such as a
+      full disk, is one line and exit status 1.
+    - Nothing that happens to stderr stops a script: progress is for who wants to read it.
+    - A closed stdout or stderr is as good as /dev/null.
+    - What stdout's encoding cannot express is printed as `?`.
+    """
+    _open_closed_streams()
+    for name, goes_on_after in (("stdout", BrokenPipeError), ("stderr", OSError)):
+        setattr(sys, name, _lasting(getattr(sys, name), goes_on_after))
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt as interrupt:
+        _tell_interrupt(KeyboardInterrupt, interrupt, None)
+    finally:
+        sys.stdout.flush()  # here, where a failure can be told
+
+
+def _lasting(stream, goes_on_after):
+    """A standard stream as one that neither a character nor a reader that has gone can stop."""
+    if stream.isatty():  # on Windows a console is no plain file
+        stream.reconfigure(errors="replace")
+        return stream
+    binary = io.BufferedWriter(_LastingFile(stream.fileno(), goes_on_after))
+    at_once = stream.line_buffering or stream.write_through
+    return io.TextIOWrapper(binary, stream.encoding, "replace", line_buffering=at_once)
+
+
+class _LastingFile(io.FileIO):
+    """A file that is written to until that fails, and from then on to nowhere. Other failures end the script."""
+
+    def __init__(self, descriptor, goes_on_after):
+        super().__init__(descriptor, "w", closefd=False)
+        self.goes_on_after, self.failed = goes_on_after, False
+
+    def write(self, data):
+        try:
+            return len(data) if self.failed else super().write(data)
+        except OSError as error:
+            self.failed = True
+            if not isinstance(error, self.goes_on_after):
+                raise SystemExit(f"{_script()}: error: cannot write to stdout ({error.strerror})") from None
+            return len(data)
+
+
+def _open_closed_streams():
+    """Give a closed stdin, stdout and stderr to /dev/null: a file opened later must not become one of them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process
+
+
+def _tell_interrupt(kind, error, traceback):
+    """A sys.excepthook: Ctrl-C is one line, with the words of the KeyboardInterrupt, if any."""
+    if not issubclass(kind, KeyboardInterrupt):
+        return sys.__excepthook__(kind, error, traceback)
+    _say(": ".join(filter(None, [_script(), "interrupted", str(error)])))
+    raise SystemExit(130) from None
+
+
+def _script():
+    return Path(sys.argv[0]).name
+
+
+def _is_run_as_script():
+    """Whether the process is one of this repository's scripts: nobody else's Ctrl-C and streams are our business."""
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    return main and Path(main).resolve().parents[1] == Path(__file__).resolve().parents[1]
+
+
+if _is_run_as_script() and not sys.flags.interactive:
+    _open_closed_streams()
+    sys.excepthook = _tell_interrupt
+
+import numpy as np  # noqa: E402 - it takes long enough to be interrupted
+
+from input_checks import in_gib, total_memory  # noqa: E402
+
+# --- The report ------------------------------------------------------------------------------------------------------
 
 
 def report_noise(noise_seed, num_images, latent_dim, dtype=np.float32):
@@ -54,22 +149,36 @@ def _row(values):
     return " ".join(f"{value + 0.0:9.4f}" for value in np.round(values.astype(np.float64), 4))
 
 
+# --- Pictures --------------------------------------------------------------------------------------------------------
+
+
+def save_figure(figure, path):
+    """Write a matplotlib figure as a PNG, whole or not at all. Raises OSError as `write_beside` does."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_beside(path, picture.getvalue())
+
+
 def save_image_grid(path, rows, title, row_labels=None):
-    """Draw images as a labelled grid, black 0 and white 1. rows: (R, C, 1, H, W) in [0, 1]; written as a PNG."""
+    """Draw images as a labelled grid, black 0 and white 1, and write it as a PNG.
+
+    rows: (R, C, 1, H, W), grey, or (R, C, 3, H, W), colour, in [0, 1].
+    """
     from matplotlib.figure import Figure
 
-    num_rows, num_columns, _, height, _ = np.shape(rows)
+    num_rows, num_columns, channels, height, _ = np.shape(rows)
     gap = 2
-    tiles = np.pad(np.asarray(rows)[:, :, 0], [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=np.nan)
-    mosaic = tiles.transpose(0, 2, 1, 3).reshape(num_rows * (height + gap), -1)[:-gap, :-gap]
+    images = np.clip(np.moveaxis(np.asarray(rows), 2, 4), 0, 1)  # (R, C, H, W, 1 or 3)
+    tiles = np.pad(images, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=1)  # white, as the paper
+    mosaic = tiles.swapaxes(1, 2).reshape(num_rows * (height + gap), -1, channels)[:-gap, :-gap]
     figure = Figure(figsize=(0.5 * num_columns + 1.0, 0.5 * num_rows + 0.5), layout="constrained")
     axes = figure.add_subplot(title=title, xticks=[])
-    axes.imshow(np.ma.masked_invalid(mosaic), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     centres = np.arange(num_rows) * (height + gap) + height / 2
     axes.set_yticks(centres if row_labels else [], row_labels)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def save_loss_curves(path, terms, units=None):
@@ -92,7 +201,110 @@ def save_loss_curves(path, terms, units=None):
         axes.set(title=name, xlabel="epoch", ylabel=(units or {}).get(name, "nats per image"))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
+
+
+# --- The folder of a run ---------------------------------------------------------------------------------------------
+
+
+def write_beside(path, content):
+    """Write bytes, or text as UTF-8, so that `path` is always either the old file or the whole new one.
+
+    Raises OSError, for example when the disk is full; nothing of the new file is left then.
+    """
+    beside = Path(f"{path}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def claim_run_folder(out, script):
+    """Make the folder that one run owns and lock it; gives its path: `out`, or the next free `runs/<script>-NNN`.
+
+    Of several processes that want one folder at the same moment one gets it, the others FileExistsError; those that
+    number themselves get a folder each. The lock is the system's own (flock) on the file `.lock` in the folder, so it
+    ends with its process, whatever ended that. A folder that holds nothing else counts as empty. If the block ends in
+    an exception and nothing was written, what was made here is removed.
+
+    Raises FileExistsError if the folder holds something (nothing is ever overwritten) or belongs to a run that is
+    still going, OSError if it cannot be written to. Not covered: two machines on a network drive without locks.
+    """
+    out = out if out is None else Path(os.path.expanduser(out))
+    if out and out.is_dir():
+        _require_empty(out)  # before a lock is put into it
+    with contextlib.ExitStack() as stack:
+        folder, made = _make_run_folder(out, script)
+        _lock(stack, folder, f"--out {folder} belongs to a run that is still going: choose a new folder")
+        _require_empty(folder)  # another run may have had it first, and be done already
+        try:
+            yield folder
+        except BaseException:
+            if _is_empty(folder):
+                (folder / ".lock").unlink()
+                with contextlib.suppress(OSError):  # a parent may have got another child by now
+                    for path in made:
+                        path.rmdir()
+            raise
+
+
+@contextlib.contextmanager
+def lock_run_folder(folder):
+    """Lock the folder of a run that is there, to go on with it; gives its path. The lock is `claim_run_folder`'s.
+
+    Raises FileNotFoundError if there is no such folder, FileExistsError if another process is at work in it, OSError if
+    it cannot be written to.
+    """
+    folder = Path(os.path.expanduser(folder))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no run in {folder}: expected a folder that a training script wrote")
+    with contextlib.ExitStack() as stack:
+        _lock(stack, folder, f"another process is at work on the run in {folder}: wait for its end, or stop it")
+        yield folder
+
+
+def _make_run_folder(out, script):
+    """The run's folder, new or found there, and the list of what had to be made."""
+    for number in itertools.count(1):
+        folder = out or Path("runs", f"{script}-{number:03d}")
+        try:
+            made = [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=out is not None)
+            return folder, made
+        except OSError as error:
+            if out or not isinstance(error, FileExistsError):  # mkdir is atomic: a number is taken by one process
+                raise _not_writable(folder, error) from None
+
+
+def _lock(stack, folder, taken):
+    """Hold the folder's lock as long as `stack`. Raises FileExistsError with the line `taken` if another has it."""
+    from filelock import FileLock, Timeout
+
+    try:
+        stack.enter_context(FileLock(folder / ".lock", timeout=0))
+    except Timeout:
+        raise FileExistsError(taken) from None
+    except OSError as error:
+        raise _not_writable(folder, error) from None
+
+
+def _not_writable(folder, error):
+    return OSError(f"cannot write to --out {folder} ({error.strerror}): choose a folder you may write to")
+
+
+def _is_empty(folder):
+    return all(path.name == ".lock" for path in folder.iterdir())
+
+
+def _require_empty(folder):
+    if not _is_empty(folder):
+        raise FileExistsError(f"--out {folder} is not empty and nothing in it is overwritten: choose a new folder")
 
 
 def new_run_folder(out, script):
@@ -115,19 +327,114 @@ def new_run_folder(out, script):
     return out
 
 
+# --- What the files say about themselves -----------------------------------------------------------------------------
+
+
+def write_config(folder, script, model, training):
+    """Write config.json, for people and for level 3: who wrote the run, what its weights are, how they were trained.
+
+    model: a dict as in `weights_metadata`. training: the options that were given.
+    """
+    content = {"script": script, "model": model, "training": training}
+    write_beside(Path(folder, "config.json"), json.dumps(content, indent=2, default=str) + "\n")
+
+
+def default_model(latent_dim):
+    """What levels 1 and 2 write about their weights: a dict as in `weights_metadata`."""
+    return {
+        "class": "VAE",
+        "latent_dim": latent_dim,
+        "architecture": "conv",
+        "image_shape": [1, 28, 28],
+        "likelihood": "bernoulli",
+    }
+
+
+def weights_metadata(model):
+    """A model's description as the metadata of its .safetensors file, text by name.
+
+    model: its class by name and the options that its numbers depend on, {"class": "VAE", "latent_dim": 20, ...}.
+    """
+    return {"model": json.dumps(model)}
+
+
+def read_weights_metadata(path):
+    """The description that `weights_metadata` put into a .safetensors file, or None if there is none.
+
+    Raises FileNotFoundError, or ValueError if the file is damaged or the description cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
+    try:
+        model = json.loads(metadata.get("model", "null"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: what it says about its model is not JSON ({error})") from None
+    if not isinstance(model, dict | None):
+        raise ValueError(f"{path}: what it says about its model must be a JSON object, got {metadata['model']:.60}")
+    return model
+
+
+# --- What is told to the user ----------------------------------------------------------------------------------------
+
+
+def note(message):
+    """Tell the user something on stderr that is no mistake; once for all processes that torchrun started."""
+    _say(f"note: {message}")
+
+
+def _say(message):
+    # Without a stderr there is nobody to tell, and print would take stdout instead.
+    if os.environ.get("RANK", "0") == "0" and sys.stderr is not None:
+        print(message, file=sys.stderr)
+
+
 @contextlib.contextmanager
 def one_line_errors(script):
     """Around whatever can be the user's mistake: one line on stderr and exit status 2 instead of a traceback.
 
-    For the first part of a script, where it reads its input, and for training, which a bad setting can make diverge.
-    What fails elsewhere is our bug and keeps its traceback.
+    For the first part of a script, where it reads its input, for training, which a bad setting can make diverge, and
+    for writing files. Memory that is not there is a mistake too. What fails elsewhere is our bug and keeps its
+    traceback.
     """
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:
-        if os.environ.get("RANK", "0") == "0":  # under torchrun all processes make the same mistake: said once
-            print(f"{script}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        message = _memory_message(error) if isinstance(error, MemoryError | RuntimeError) else str(error)
+        if message is None:
+            raise
+        _say(f"{script}: error: {' '.join(message.split())}")
         raise SystemExit(2) from None
+
+
+NO_MEMORY = "can't allocate memory|out of memory|not enough memory|calculation overflowed|multiplication overflow"
+
+
+def _memory_message(error):
+    """The line for memory that is not there, in NumPy's words or PyTorch's; None for any other RuntimeError."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, text):
+        return None
+    if wanted := re.search(r"tried to allocate (\d+) bytes", text):
+        text = f"PyTorch asked for {in_gib(int(wanted[1]))} more"
+    there = f"; this machine has {in_gib(total_memory())}" if total_memory() and "this machine has" not in text else ""
+    return f"not enough memory: {text or 'the system gave no more'}{there}"
+
+
+# --- argparse types --------------------------------------------------------------------------------------------------
+
+
+def some_path(text):
+    """An argparse type: a path, with ~ as the home folder even where no shell expanded it (--out=~/x)."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got nothing")
+    return os.path.expanduser(text)
 
 
 def positive_int(text):

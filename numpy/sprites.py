@@ -5,8 +5,9 @@
 
 The grid of factors is that of dSprites (Matthey, Higgins, Hassabis & Lerchner 2017): 3 shapes, 6 scales, 40
 orientations and 32 x 32 positions, 737,280 images, every combination once, in the same order. The drawing is our own,
-so the pixels differ from the original; `load_dsprites` reads the original file where a user has it. One difference is
-on purpose: the original draws the first and the last orientation alike (0 and 2 pi); here all forty differ.
+so the pixels differ from the original; `image_data.load_image_set` reads the original file where a user has it. One
+difference is on purpose: the original draws the first and the last orientation alike (0 and 2 pi); here all forty
+differ.
 """
 
 from functools import lru_cache
@@ -81,22 +82,3 @@ def _stamps(size):
             p, q = a / 0.65, -b / 0.65  # the heart's curve, (p^2 + q^2 - 1)^3 = p^2 q^3, points down
             stamps[2, i, j] = (p**2 + q**2 - 1) ** 3 <= p**2 * q**3
     return 255 * stamps, phases
-
-
-def load_dsprites(path):
-    """The original dSprites: `imgs` of its .npz as uint8 (737280, 64, 64) with 0 and 1, in the order of this file.
-
-    Raises FileNotFoundError, or ValueError for another file.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            images = archive["imgs"]
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"no dSprites at {path}: expected dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
-        ) from None
-    except (ValueError, KeyError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not the dSprites .npz: {error}") from None
-    if images.shape != (NUM_SPRITES, 64, 64):
-        raise ValueError(f"{path}: expected images of shape {(NUM_SPRITES, 64, 64)}, got {images.shape}")
-    return images

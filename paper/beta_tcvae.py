@@ -25,6 +25,10 @@ Run it with
 Paper: Chen, Li, Grosse & Duvenaud 2018, "Isolating Sources of Disentanglement in VAEs", arXiv:1802.04942
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -32,13 +36,9 @@ from typing import Literal
 import torch
 
 from experiment import TrainingConfig, run_script
-from trainer import require, require_positive_ints
-from vae_paper import VAE, log_normal, refuse_kl_schedule
-
-
-def log_normal_per_latent(z, mu, logvar):
-    """log N(z_d; mu_d, sigma_d^2): nats, of the shape that z, mu and logvar (..., Z) broadcast to."""
-    return -0.5 * ((z - mu).square() * torch.exp(-logvar) + logvar + math.log(2 * math.pi))
+from processes import gathered, own_part
+from trainable import option, require, require_positive_ints
+from vae_paper import BaseVAE, NetworkOptions, log_normal
 
 
 def stratified_log_weights(batch_size, dataset_size, like=None):
@@ -59,16 +59,20 @@ def stratified_log_weights(batch_size, dataset_size, like=None):
 def log_densities(z, mu, logvar, dataset_size, estimator="mss"):
     """log q(z|x), log q(z), sum_d log q(z_d), log p(z) of a batch: four times (B,) nats.
 
-    z, mu, logvar: (B, Z), z_i drawn from q(z|x_i). dataset_size: N, at least B. estimator: "mss" or "mws".
+    z, mu, logvar: (B, Z), z_i drawn from q(z|x_i). dataset_size: N, or B if that is more. estimator: "mss" or "mws".
+    With many processes, these are this one's part of the batch, and b <= B of them.
     """
-    pairwise = log_normal_per_latent(z.unsqueeze(1), mu, logvar)  # (B, B, Z): code i under image j
+    all_mu, all_logvar = gathered(mu), gathered(logvar)  # (B, Z)
+    batch_size = len(all_mu)
+    dataset_size = max(dataset_size, batch_size)
+    pairwise = log_normal(z.unsqueeze(1), all_mu, all_logvar)  # (b, B, Z): code i under image j
     if estimator == "mss":
-        log_weights = stratified_log_weights(len(z), dataset_size, like=z)  # (B, B)
+        log_weights = own_part(stratified_log_weights(batch_size, dataset_size, like=z))  # (b, B)
     else:
-        log_weights = torch.full((), -math.log(dataset_size * len(z)), dtype=z.dtype, device=z.device)
+        log_weights = torch.full((), -math.log(dataset_size * batch_size), dtype=z.dtype, device=z.device)
     log_q_z = torch.logsumexp(log_weights + pairwise.sum(dim=2), dim=1)
     log_prod_q_zd = torch.logsumexp(log_weights.unsqueeze(-1) + pairwise, dim=1).sum(dim=1)
-    return log_normal(z, mu, logvar), log_q_z, log_prod_q_zd, log_normal(z)
+    return log_normal(z, mu, logvar).sum(dim=1), log_q_z, log_prod_q_zd, log_normal(z).sum(dim=1)
 
 
 def kl_decomposition(z, mu, logvar, dataset_size, estimator="mss"):
@@ -78,7 +82,7 @@ def kl_decomposition(z, mu, logvar, dataset_size, estimator="mss"):
     estimator: "mss" (stratified) or "mws" (weighted). Raises ValueError for sizes or an estimator that cannot be.
     """
     check_batch(z, mu, logvar, dataset_size, estimator)
-    return decompose(*log_densities(z, mu, logvar, dataset_size, estimator))
+    return tuple(term.mean() for term in decompose(*log_densities(z, mu, logvar, dataset_size, estimator)))
 
 
 def exact_kl_decomposition(z, mu, logvar, all_mu, all_logvar):
@@ -89,15 +93,17 @@ def exact_kl_decomposition(z, mu, logvar, all_mu, all_logvar):
     """
     log_q_z, log_prod_q_zd = [], []
     for part in z.split(max(1, 10_000_000 // all_mu.numel())):
-        pairwise = log_normal_per_latent(part.unsqueeze(1), all_mu, all_logvar)  # (b, N, Z)
+        pairwise = log_normal(part.unsqueeze(1), all_mu, all_logvar)  # (b, N, Z)
         log_q_z.append(torch.logsumexp(pairwise.sum(dim=2), dim=1) - math.log(len(all_mu)))
         log_prod_q_zd.append((torch.logsumexp(pairwise, dim=1) - math.log(len(all_mu))).sum(dim=1))
-    return decompose(log_normal(z, mu, logvar), torch.cat(log_q_z), torch.cat(log_prod_q_zd), log_normal(z))
+    log_q_z_given_x, log_p_z = log_normal(z, mu, logvar).sum(dim=1), log_normal(z).sum(dim=1)
+    terms = decompose(log_q_z_given_x, torch.cat(log_q_z), torch.cat(log_prod_q_zd), log_p_z)
+    return tuple(term.mean() for term in terms)
 
 
 def decompose(log_q_z_given_x, log_q_z, log_prod_q_zd, log_p_z):
-    """The three terms (Chen 2018, equation 2) as means over the codes, scalars in nats."""
-    return (log_q_z_given_x - log_q_z).mean(), (log_q_z - log_prod_q_zd).mean(), (log_prod_q_zd - log_p_z).mean()
+    """The summands of the three terms (Chen 2018, equation 2): MI, TC and dimension-wise KL of each code, (B,) nats."""
+    return log_q_z_given_x - log_q_z, log_q_z - log_prod_q_zd, log_prod_q_zd - log_p_z
 
 
 def check_batch(z, mu, logvar, dataset_size, estimator):
@@ -108,39 +114,50 @@ def check_batch(z, mu, logvar, dataset_size, estimator):
     require(estimator in ("mss", "mws"), f"estimator must be mss or mws, got {estimator!r}")
 
 
-class BetaTCVAE(VAE):
+@dataclass
+class BetaTCVAEOptions(NetworkOptions):
+    """The weights of the three parts, all 1 in the VAE, and how log q(z) is estimated."""
+
+    beta: float = option(6.0, least=0)
+    """Weight of the total correlation."""
+    alpha: float = option(1.0, least=0)
+    """Weight of the mutual information between an image and its code."""
+    gamma: float = option(1.0, least=0)
+    """Weight of the dimension-wise KL."""
+    estimator: Literal["mss", "mws"] = "mss"
+    """Of log q(z) from a batch: minibatch stratified or weighted sampling."""
+    latent_dim: int = option(10, least=1)
+    """Size of z."""
+
+
+class BetaTCVAE(BaseVAE):
     """A VAE whose KL is weighed in three parts.
 
-    dataset_size: N, the number of training images. alpha, beta, gamma: weights of MI, TC and the dimension-wise KL; all
-    1 is the VAE. estimator: "mss" or "mws". The other arguments are the VAE's. Raises ValueError if one is out of
-    range.
+    dataset_size: N, the number of training images. Its options are those of `BetaTCVAEOptions`.
     """
 
+    Options = BetaTCVAEOptions
+    from_data = (*BaseVAE.from_data, "dataset_size")
     couples_batch = True
     smallest_batch = 2
 
-    def __init__(self, dataset_size, alpha=1.0, beta=6.0, gamma=1.0, estimator="mss", latent_dim=10, **options):
+    def __init__(self, dataset_size, **options):
         require_positive_ints(dataset_size=dataset_size)
-        for name, weight in (("alpha", alpha), ("gamma", gamma)):
-            require(0 <= weight < math.inf, f"{name} must be a finite number of at least 0, got {weight}")
-        require(estimator in ("mss", "mws"), f"estimator must be mss or mws, got {estimator!r}")
-        refuse_kl_schedule("beta-TCVAE", options)
-        super().__init__(latent_dim=latent_dim, beta=beta, **options)
-        self.dataset_size, self.alpha, self.gamma, self.estimator = dataset_size, alpha, gamma, estimator
+        super().__init__(**options)
+        self.dataset_size = dataset_size
 
     def terms(self, x, eps, c=None, step=None):
         """Each (N,) nats per image: the loss, the VAE's two terms (closed-form KL), and the three parts of the KL."""
         mu, logvar, z, logits = self(x, eps, c)
         nll = self.reconstruction_nll(logits, x)
-        log_q_z_given_x, log_q_z, log_prod_q_zd, log_p_z = log_densities(
-            z, mu, logvar, max(self.dataset_size, len(z)), self.estimator
+        weights = self.options
+        densities = log_densities(z, mu, logvar, self.dataset_size, weights.estimator)
+        mutual_information, total_correlation, dimension_wise_kl = decompose(*densities)
+        penalty = (
+            weights.alpha * mutual_information + weights.beta * total_correlation + weights.gamma * dimension_wise_kl
         )
-        mutual_information = log_q_z_given_x - log_q_z
-        total_correlation = log_q_z - log_prod_q_zd
-        dimension_wise_kl = log_prod_q_zd - log_p_z
-        loss = nll + self.alpha * mutual_information + self.beta * total_correlation + self.gamma * dimension_wise_kl
         return {
-            "loss": loss,
+            "loss": nll + penalty,
             "reconstruction_nll": nll,
             "kl_divergence": self.kl_divergence(mu, logvar),
             "mutual_information": mutual_information,
@@ -148,46 +165,25 @@ class BetaTCVAE(VAE):
             "dimension_wise_kl": dimension_wise_kl,
         }
 
-    def config(self):
-        own = ("dataset_size", "alpha", "gamma", "estimator")
-        return super().config() | {name: getattr(self, name) for name in own}
-
 
 @dataclass
-class BetaTCConfig(TrainingConfig):
+class BetaTCConfig(BetaTCVAEOptions, TrainingConfig):
     """Train a beta-TCVAE (Chen 2018): the KL taken apart into mutual information, total correlation and the rest.
 
     Expect -ELBO near 200 and KL near 6 nats per test image after 60 epochs of the digits (half a minute on two cores),
     near 117 and 9 after 10 epochs of MNIST (four minutes).
     """
 
-    beta: float = 6.0
-    """Weight of the total correlation."""
-    alpha: float = 1.0
-    """Weight of the mutual information between an image and its code."""
-    gamma: float = 1.0
-    """Weight of the dimension-wise KL."""
-    estimator: Literal["mss", "mws"] = "mss"
-    """Of log q(z) from a batch: minibatch stratified or weighted sampling."""
-    latent_dim: int = 10
-    """Size of z."""
-
 
 def build_model(config, train_images):
-    return BetaTCVAE(
-        len(train_images),
-        config.alpha,
-        config.beta,
-        config.gamma,
-        config.estimator,
-        config.latent_dim,
-        image_shape=train_images.image_shape,
-    )
+    return BetaTCVAE.from_options(config, dataset_size=len(train_images), image_shape=train_images.image_shape)
 
 
 def main(argv=None):
-    run_script(__file__, BetaTCConfig, build_model, argv, BetaTCVAE.load_file)
+    run_script(__file__, BetaTCConfig, build_model, BetaTCVAE.load_file, argv)
 
 
 if __name__ == "__main__":
-    main()
+    import beta_tcvae  # by its own name, so that its classes are those that other files import
+
+    run_as_script(beta_tcvae.main)

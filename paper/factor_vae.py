@@ -22,6 +22,10 @@ Run it with
 Paper: Kim & Mnih 2018, "Disentangling by Factorising", arXiv:1802.05983
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
@@ -32,8 +36,9 @@ from torch import nn
 from torch.func import functional_call
 
 from experiment import TrainingConfig, run_script
-from trainer import require
-from vae_paper import VAE, refuse_kl_schedule
+from processes import gathered, own_part
+from trainable import option
+from vae_paper import BaseVAE, NetworkOptions
 
 
 def permute_dims(z, keys):
@@ -57,25 +62,33 @@ class Discriminator(nn.Module):
         return self.layers(z).squeeze(1).to(z.dtype)
 
 
-class FactorVAE(VAE):
-    """A VAE with a penalty on the total correlation of its codes.
+@dataclass
+class FactorVAEOptions(NetworkOptions):
+    """The weight of the total correlation, and the size of the discriminator that estimates it."""
 
-    gamma: weight of the TC. width, depth: of the discriminator's hidden layers. The other arguments are the VAE's.
-    Raises ValueError for arguments out of range, and for beta, whose place gamma takes.
-    """
+    gamma: float = option(35.0, least=0)
+    """Weight of the total correlation; the paper's best for dSprites is 35."""
+    discriminator_width: int = option(1000, least=1)
+    """Units in each of the discriminator's hidden layers."""
+    discriminator_depth: int = option(6, least=1)
+    """Its hidden layers."""
+    latent_dim: int = option(10, least=1)
+    """Size of z."""
 
+
+class FactorVAE(BaseVAE):
+    """A VAE with a penalty on the total correlation of its codes. Its options are those of `FactorVAEOptions`."""
+
+    Options = FactorVAEOptions
     couples_batch = True
     units = MappingProxyType({"discriminator_nll": "nats per decision"})
     smallest_batch = 4  # two codes are the least that can be permuted
 
-    def __init__(self, gamma=35.0, width=1000, depth=6, latent_dim=10, **options):
-        require(0 <= gamma < float("inf"), f"gamma must be a finite number of at least 0, got {gamma}")
-        require(min(width, depth) >= 1, f"the discriminator needs width and depth of at least 1, got {width}, {depth}")
-        require(options.get("beta", 1) == 1, "FactorVAE weighs the total correlation by gamma: leave out beta")
-        refuse_kl_schedule("FactorVAE", options)
-        super().__init__(latent_dim=latent_dim, **options)
-        self.gamma, self.width, self.depth = gamma, width, depth
-        self.discriminator = Discriminator(latent_dim, width, depth)
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.discriminator = Discriminator(
+            self.latent_dim, self.options.discriminator_width, self.options.discriminator_depth
+        )
 
     @property
     def noise_shape(self):
@@ -103,53 +116,38 @@ class FactorVAE(VAE):
         fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
         total_correlation = functional_call(self.discriminator, fixed, (z,))  # log D - log(1 - D) is D's logit
 
-        joint, other = z.detach().tensor_split(2)
-        product = permute_dims(other, keys[len(joint) :])
-        judged = self.discriminator(torch.cat([joint, product]))
-        is_joint = torch.cat([torch.ones(len(joint)), torch.zeros(len(product))]).to(judged)
+        # Of many processes, each judges its part of the batch's two halves.
+        joint, other = gathered(z.detach()).tensor_split(2)
+        product = permute_dims(other, gathered(keys)[len(joint) :])
+        judged = self.discriminator(own_part(torch.cat([joint, product])))
+        is_joint = own_part(torch.cat([torch.ones(len(joint)), torch.zeros(len(product))])).to(judged)
         return {
-            "loss": nll + kl + self.gamma * total_correlation,
+            "loss": nll + kl + self.options.gamma * total_correlation,
             "reconstruction_nll": nll,
             "kl_divergence": kl,
             "total_correlation": total_correlation,
             "discriminator_nll": F.binary_cross_entropy_with_logits(judged, is_joint, reduction="none"),
         }
 
-    def config(self):
-        return super().config() | {"gamma": self.gamma, "width": self.width, "depth": self.depth}
-
 
 @dataclass
-class FactorConfig(TrainingConfig):
+class FactorConfig(FactorVAEOptions, TrainingConfig):
     """Train a FactorVAE (Kim & Mnih 2018): a VAE and a discriminator that tells it how dependent its latents are.
 
     Expect -ELBO near 204 and KL near 9 nats per test image after 60 epochs of the digits (a minute and a half on two
     cores), near 112 and 16 after 10 epochs of MNIST (ten minutes).
     """
 
-    gamma: float = 35.0
-    """Weight of the total correlation; the paper's best for dSprites is 35."""
-    latent_dim: int = 10
-    """Size of z."""
-    discriminator_width: int = 1000
-    """Units in each of the discriminator's hidden layers."""
-    discriminator_depth: int = 6
-    """Its hidden layers."""
-
 
 def build_model(config, train_images):
-    return FactorVAE(
-        config.gamma,
-        config.discriminator_width,
-        config.discriminator_depth,
-        config.latent_dim,
-        image_shape=train_images.image_shape,
-    )
+    return FactorVAE.from_options(config, image_shape=train_images.image_shape)
 
 
 def main(argv=None):
-    run_script(__file__, FactorConfig, build_model, argv, FactorVAE.load_file)
+    run_script(__file__, FactorConfig, build_model, FactorVAE.load_file, argv)
 
 
 if __name__ == "__main__":
-    main()
+    import factor_vae  # by its own name, so that its classes are those that other files import
+
+    run_as_script(factor_vae.main)

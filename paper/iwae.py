@@ -29,6 +29,10 @@ Papers, cited by their first author and year:
     Tucker et al. 2018, "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives", arXiv:1810.04152
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -37,8 +41,8 @@ import torch
 from torch import nn
 
 from experiment import TrainingConfig, run_script
-from trainer import require, require_positive_ints
-from vae_paper import VAE, log_normal, refuse_kl_schedule
+from trainable import option
+from vae_paper import BaseVAE, NetworkOptions, log_prior_over_posterior
 
 
 def importance_weighted_bound(log_weights):
@@ -46,33 +50,36 @@ def importance_weighted_bound(log_weights):
     return torch.logsumexp(log_weights, dim=1) - math.log(log_weights.shape[1])
 
 
-class IWAE(VAE):
+@dataclass
+class IWAEOptions(NetworkOptions):
+    """By default the network of the paper's one-layer model: 200-200-50, tanh."""
+
+    k: int = option(50, least=1)
+    """Samples of z per image and step."""
+    objective: Literal["iwae", "dreg", "vae"] = "iwae"
+    """The k-sample bound; the same with doubly reparameterised gradients; or the mean of k one-sample bounds."""
+    latent_dim: int = option(50, least=1)
+    """Size of z."""
+    architecture: Literal["conv", "mlp"] = "mlp"
+    """The fully connected network of the paper, or convolutions."""
+    hidden_dims: tuple[int, ...] = option((200, 200), least=1)
+    """Sizes of the hidden layers of --architecture mlp, encoder's order; with none given it is linear."""
+    activation: Literal["relu", "tanh"] = "tanh"
+    """Of those hidden layers."""
+
+
+class IWAE(BaseVAE):
     """A VAE that is trained on the bound of k samples.
 
-    k: samples per image. objective: "iwae", the bound L_k; "dreg", the same bound with doubly reparameterised
-    gradients; "vae", the mean of k one-sample bounds, which is the VAE with less noise in its gradient (Burda 2015,
-    section 2). The other arguments are the VAE's; by default the network of the paper's one-layer model: 200-200-50,
-    tanh. Raises ValueError for arguments out of range, and for beta, which this bound does not have.
+    Its options are those of `IWAEOptions`. objective: "iwae", the bound L_k; "dreg", the same bound with doubly
+    reparameterised gradients; "vae", the mean of k one-sample bounds, which is the VAE with less noise in its gradient
+    (Burda 2015, section 2).
     """
 
-    def __init__(
-        self,
-        k=50,
-        objective="iwae",
-        latent_dim=50,
-        architecture="mlp",
-        hidden_dims=(200, 200),
-        activation="tanh",
-        **options,
-    ):
-        require_positive_ints(k=k)
-        require(objective in ("iwae", "dreg", "vae"), f"objective must be iwae, dreg or vae, got {objective!r}")
-        require(options.get("beta", 1) == 1, "the importance weighted bound has no beta: leave it out")
-        refuse_kl_schedule("the importance weighted bound", options)
-        super().__init__(
-            latent_dim=latent_dim, architecture=architecture, hidden_dims=hidden_dims, activation=activation, **options
-        )
-        self.k, self.objective = k, objective
+    Options = IWAEOptions
+
+    def __init__(self, **options):
+        super().__init__(**options)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)  # "the heuristic of Glorot & Bengio" (Burda 2015, section 5)
@@ -80,7 +87,7 @@ class IWAE(VAE):
 
     @property
     def noise_shape(self):
-        return (self.k, self.latent_dim)
+        return (self.options.k, self.latent_dim)
 
     def optimizers(self, lr):
         return {
@@ -100,22 +107,19 @@ class IWAE(VAE):
         """
         mu, logvar, z, log_likelihood = self.posterior_samples(x, eps, c)
         # For "dreg" q's parameters are held fixed here, and reach the bound through z alone ...
-        q = [parameter.detach() if self.objective == "dreg" else parameter for parameter in (mu, logvar)]
-        log_w = log_likelihood + log_normal(z) - log_normal(z, q[0].unsqueeze(1), q[1].unsqueeze(1))  # (N, k)
-        if self.objective == "dreg" and z.requires_grad:
+        q = [parameter.detach() if self.options.objective == "dreg" else parameter for parameter in (mu, logvar)]
+        log_w = log_likelihood + log_prior_over_posterior(z, *q)  # (N, k)
+        if self.options.objective == "dreg" and z.requires_grad:
             # ... whose gradient carries one normalised weight, from the log-sum-exp, and takes the second here.
             weights = torch.softmax(log_w.detach(), dim=1).unsqueeze(2)  # (N, k, 1)
             z.register_hook(lambda gradient: weights * gradient)
-        loss = -log_w.mean(dim=1) if self.objective == "vae" else -importance_weighted_bound(log_w)
+        loss = -log_w.mean(dim=1) if self.options.objective == "vae" else -importance_weighted_bound(log_w)
         nll, kl = -log_likelihood.mean(dim=1), self.kl_divergence(mu, logvar)
         return {"loss": loss, "reconstruction_nll": nll, "kl_divergence": kl}
 
-    def config(self):
-        return super().config() | {"k": self.k, "objective": self.objective}
-
 
 @dataclass
-class IwaeConfig(TrainingConfig):
+class IwaeConfig(IWAEOptions, TrainingConfig):
     """Train an importance weighted autoencoder (Burda 2015): 200-200-50, tanh, on the bound of k samples.
 
     Expect a loss (minus the bound) near 189 nats per test image after 60 epochs of the digits, with -ELBO near 205 and
@@ -123,32 +127,30 @@ class IwaeConfig(TrainingConfig):
     99, 112 and 20 (10 to 15 minutes).
     """
 
-    batch_size: int = 20
+    batch_size: int = option(20, least=1)
     """Images per step."""
-    k: int = 50
-    """Samples of z per image and step."""
-    objective: Literal["iwae", "dreg", "vae"] = "iwae"
-    """The k-sample bound; the same with doubly reparameterised gradients; or the mean of k one-sample bounds."""
-    latent_dim: int = 50
-    """Size of z."""
-    hidden_dims: tuple[int, ...] = (200, 200)
-    """Sizes of the hidden tanh layers, encoder's order."""
 
 
 def build_model(config, train_images):
-    model = IWAE(
-        config.k, config.objective, config.latent_dim, "mlp", config.hidden_dims, image_shape=train_images.image_shape
-    )
-    total = sum(
-        train_images.batch(index)[0].sum(dim=0) for index in torch.arange(min(len(train_images), 60_000)).split(1000)
-    )
-    model.set_output_bias(total.cpu() / min(len(train_images), 60_000))
+    model = IWAE.from_options(config, image_shape=train_images.image_shape)
+    if config.architecture == "mlp" and config.likelihood == "bernoulli":
+        model.set_output_bias(mean_image(train_images, config.seed))
     return model
 
 
+def mean_image(images, seed):
+    """The mean of (at most 60,000) images, (C, H, W) in [0, 1]."""
+    generator = torch.Generator(images.labels.device).manual_seed(seed)
+    count = min(len(images), 60_000)
+    parts = torch.arange(count, device=images.labels.device).split(1000)
+    return sum(images.batch(index, generator)[0].sum(dim=0) for index in parts).cpu() / count
+
+
 def main(argv=None):
-    run_script(__file__, IwaeConfig, build_model, argv, IWAE.load_file)
+    run_script(__file__, IwaeConfig, build_model, IWAE.load_file, argv)
 
 
 if __name__ == "__main__":
-    main()
+    import iwae  # by its own name, so that its classes are those that other files import
+
+    run_as_script(iwae.main)

@@ -10,27 +10,30 @@ binarisation unless told otherwise.
 Paper: Burda, Grosse & Salakhutdinov 2015, "Importance Weighted Autoencoders", arXiv:1509.00519
 """
 
-import json
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
+import csv
+import io
 import math
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 import tyro
 from tqdm import tqdm
 
-import beta_tcvae
-import factor_vae
-import iwae
-from experiment import describe, load_resident, pick_device
-from level_script import one_line_errors, report_terms, save_image_grid
-from trainer import require, require_positive_ints, unchecked
-from vae_paper import VAE
-
-PAPERS = (iwae, factor_vae, beta_tcvae)  # their models derive from VAE, so that VAE.load knows them
-
+from experiment import header, pick_device
+from level_script import one_line_errors, report_terms, save_image_grid, write_beside
+from trainable import Options, option, read_config, require, require_positive_ints
+from trainer import unchecked
+from training_images import NAMES, ImageOptions, load_resident, spread
+from vae_paper import BaseVAE
 
 # --- log p(x) --------------------------------------------------------------------------------------------------------
 
@@ -47,6 +50,7 @@ def log_likelihood(model, x, num_samples, generator, c=None, rows=2500):
     """
     require_positive_ints(num_samples=num_samples, rows=rows)
     model.check_images(x)
+    model.one_hot(c, x)  # while labels are still looked at
     results = []
     with unchecked(model), tqdm(total=len(x), desc="log p(x)", unit="image", disable=None) as progress:
         for part in torch.arange(len(x)).split(max(1, rows // num_samples)):
@@ -90,6 +94,7 @@ def anomaly_scores(model, x, kind, num_samples, generator, c=None):
     require(kind in SCORES, f"the score must be one of {', '.join(SCORES)}, got {kind!r}")
     require_positive_ints(num_samples=num_samples)
     model.check_images(x)
+    model.one_hot(c, x)
     if kind == "likelihood":
         return -log_likelihood(model, x, num_samples, generator, c)
     scores = []
@@ -109,6 +114,8 @@ def anomaly_threshold(training_scores, quantile=0.95):
     training_scores: (N,) -> a scalar. The share of false alarms on new images is about that, if they are like them.
     """
     require(0 < quantile < 1, f"the quantile must lie between 0 and 1, got {quantile}")
+    require(len(training_scores) > 0, "there are no training scores to set a threshold on")
+    require(bool(torch.isfinite(training_scores).all()), "the training scores hold NaN or infinity")
     return torch.quantile(training_scores, quantile)
 
 
@@ -127,7 +134,7 @@ def pixel_uncertainty(model, x, eps, c=None):
     n, k, _ = eps.shape
     _, _, z, _ = model.posterior_samples(x, eps, c)
     means = model.sample(z.flatten(0, 1), None if c is None else c.repeat_interleave(k)).unflatten(0, (n, k))
-    if model.likelihood == "bernoulli":
+    if model.options.likelihood == "bernoulli":
         within = (means * (1 - means)).mean(dim=1)
     else:
         within = torch.as_tensor(2 * model.log_sigma, dtype=x.dtype, device=x.device).exp()
@@ -139,49 +146,52 @@ def pixel_uncertainty(model, x, eps, c=None):
 
 
 @dataclass
-class RunImages:
+class RunImages(Options):
     """What all three commands take."""
 
     run: Path
     """The folder of a finished run."""
-    data: Literal["digits", "mnist", "fashion", "sprites", "sprites32"] | None = None
-    """The images; by default those that the run was trained on."""
-    images: int | None = None
+    data: str | None = None
+    """The images, the name of a set or the path of your own; by default those that the run was trained on."""
+    images: int | None = option(None, least=1)
     """Look at this many test images only, spread evenly; by default at all."""
-    seed: int = 0
+    seed: int = option(0, least=0, most=2**63 - 1)
     """Seed of the noise."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best of them that is there."""
+    k: int = option(100, least=1)
+    """Samples of z per image."""
 
 
 @dataclass
 class LogLikelihood(RunImages):
     """Estimate log p(x) of the test images by importance sampling, and count the active units."""
 
-    k: int = 5000
+    k: int = option(5000, least=1)
     """Samples of z per image."""
 
 
 @dataclass
 class Anomalies(RunImages):
-    """Show the test images that surprise the model most, and how many lie above a threshold set on training images."""
+    """Show the test images that surprise the model most, and how many lie above a threshold set on training images.
+
+    With --data, all of those images are looked at: which are unlike what the model was trained on?
+    """
 
     score: Literal["elbo", "likelihood", "reconstruction"] = "elbo"
     """-ELBO, -log p(x), or -log p(x|z) alone."""
-    k: int = 10
+    k: int = option(10, least=1)
     """Samples of z per image; 100 or more for --score likelihood."""
-    quantile: float = 0.95
+    quantile: float = option(0.95, above=0, below=1)
     """Of the training scores: images above it are called anomalous."""
     out: Path = Path("anomalies.png")
-    """The picture to write; it must not exist yet."""
+    """The picture to write, and beside it a table of all scores as .csv; neither may exist yet."""
 
 
 @dataclass
 class Uncertainty(RunImages):
     """Draw the first test images with what the model predicts for each pixel and how sure it is."""
 
-    k: int = 100
-    """Samples of z per image."""
     out: Path = Path("uncertainty.png")
     """The picture to write; it must not exist yet."""
 
@@ -196,53 +206,69 @@ COMMANDS = (
 def main(argv=None):
     with one_line_errors("likelihood.py"):
         config = tyro.cli(COMMANDS, args=argv, prog="likelihood.py", config=(tyro.conf.OmitArgPrefixes,))
-        require_positive_ints(k=config.k)
-        require(config.seed >= 0, f"--seed must be at least 0, got {config.seed}")
-        if out := getattr(config, "out", None):
-            require(not out.exists(), f"--out {out} exists and is not overwritten: choose another name")
-            writable = out.suffix == ".png" and out.parent.is_dir()
-            require(writable, f"cannot write --out {out}: expected a .png in a folder that exists")
-        quantile = getattr(config, "quantile", 0.5)
-        require(0 < quantile < 1, f"--quantile must lie between 0 and 1, got {quantile}")
+        config.check(flags=True)
+        check_out(config)
         device = pick_device(config.device)
-        model = VAE.load(config.run).to(device)
-        require(model.elbo_terms, "an autoencoder has no distribution over codes, hence no likelihood")
-        settings = json.loads((config.run / "config.json").read_text()).get("training")
+        model = BaseVAE.load(config.run).to(device)
+        trained_on = image_options(config.run)
+        looked_at = trained_on if config.data is None else replace(trained_on, data=config.data)
+        if config.data is not None:  # other images come in the size and the colours that the model takes
+            channels, height, _ = model.image_shape
+            looked_at = replace(looked_at, image_size=height, channels=channels)
+        own = config.data is not None and looked_at.data not in NAMES  # of which all are new to the model
+        test = load_resident(looked_at, "all" if own else "test", device)
         require(
-            settings, f"{config.run}/config.json does not say what the model was trained on: expected a run's folder"
+            test.image_shape == model.image_shape,
+            f"--data {looked_at.data} has images {test.image_shape}, the model takes {model.image_shape}",
         )
-        config.data = config.data or settings["data"]
-        test = load(config.data, "test", model, settings, config.seed, config.images)
-        train = None
-        if isinstance(config, Anomalies):
-            train = load(settings["data"], "train", model, settings, config.seed, 2000)
         require(
-            tuple(test[0].shape[1:]) == model.image_shape,
-            f"--data {config.data} has images {tuple(test[0].shape[1:])}, the model takes {model.image_shape}",
+            config.images is None or config.images <= len(test),
+            f"--images {config.images}: there are {len(test)}",
         )
-    # What is fixed was drawn with the run's seed, what is fresh with this report's.
-    seed = settings["seed"] if settings["binarisation"] == "fixed" else config.seed
-    words = describe(config.data, settings["binarisation"], seed)
-    header = f"{config.data}, test set: {len(test[0])} images, {words}, noise seed {config.seed}"
-    generator = torch.Generator(device).manual_seed(config.seed)
-    command = {LogLikelihood: report_likelihood, Anomalies: show_anomalies, Uncertainty: show_uncertainty}
-    command[type(config)](model, config, header, generator, test, train)
+        train = load_resident(trained_on, "train", device) if isinstance(config, Anomalies) else None
+        # What is fixed was drawn with the run's seed, what is fresh with this report's.
+        seed = trained_on.seed if trained_on.binarisation == "fixed" else config.seed
+        words = header(replace(looked_at, seed=seed), test, config.seed, config.images)
+        generator = torch.Generator(device).manual_seed(config.seed)
+        command = {LogLikelihood: report_likelihood, Anomalies: show_anomalies, Uncertainty: show_uncertainty}
+        command[type(config)](model, config, words, generator, test, train)
 
 
-def load(data, split, model, settings, seed, limit):
-    """x, labels of a split: in the model's precision, binarised as the run's settings say, `limit` images of them."""
+def check_out(config):
+    """Raises ValueError, before anything is computed, if what is to be written exists or cannot be."""
+    if out := getattr(config, "out", None):
+        config.out = out = out.expanduser()
+        writable = out.suffix == ".png" and out.parent.is_dir() and os.access(out.parent, os.W_OK)
+        require(writable, f"cannot write --out {out}: expected a .png in a folder that exists and may be written to")
+        for path in (out, out.with_suffix(".csv"))[: 1 + isinstance(config, Anomalies)]:
+            require(not path.exists(), f"--out {path} exists and is not overwritten: choose another name")
+
+
+def image_options(run):
+    """The images that a run was trained on, an ImageOptions. Raises ValueError if its config.json does not say so."""
+    path = run / "config.json"
+    training = read_config(path)["training"] if path.is_file() else None
+    require(
+        training and "data" in training, f"{path} does not say what the model was trained on: expected a run's folder"
+    )
+    options = ImageOptions(**{each.name: training[each.name] for each in fields(ImageOptions) if each.name in training})
+    try:
+        options.check()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return options
+
+
+def chosen_images(images, limit, model, seed):
+    """x (N, C, H, W) in the model's precision, labels (N,) and their positions: `limit` of the images, or all."""
     parameter = next(model.parameters())
-    images = load_resident(data, split, parameter.device, settings["binarisation"], settings["seed"])
-    require(limit is None or limit >= 1, f"--images must be at least 1, got {limit}")
-    count = min(len(images), limit or len(images))
-    index = torch.arange(count, device=parameter.device) * len(images) // count  # spread evenly over the set
-    thresholds = images.draw_thresholds(count, torch.Generator(parameter.device).manual_seed(seed))
-    x, labels = images.batch(index, thresholds)
-    return x.to(parameter.dtype), labels
+    index = torch.from_numpy(spread(np.arange(len(images)), limit)).to(parameter.device)
+    x, labels = images.batch(index, torch.Generator(parameter.device).manual_seed(seed))
+    return x.to(parameter.dtype), labels, index
 
 
 def report_likelihood(model, config, header, generator, test, _):
-    x, labels = test
+    x, labels, _ = chosen_images(test, config.images, model, config.seed)
     c = labels if model.num_classes else None
     log_p = log_likelihood(model, x, config.k, generator, c).double()
     minus_elbo = anomaly_scores(model, x, "elbo", 10, generator, c).double().mean()
@@ -254,36 +280,47 @@ def report_likelihood(model, config, header, generator, test, _):
 
 
 def show_anomalies(model, config, header, generator, test, train):
+    training, looked_at = (
+        chosen_images(train, min(2000, len(train)), model, config.seed),
+        chosen_images(test, config.images, model, config.seed),
+    )
     scores = [
         anomaly_scores(model, x, config.score, config.k, generator, labels if model.num_classes else None).cpu()
-        for x, labels in (train, test)
+        for x, labels, _ in (training, looked_at)
     ]
     threshold = anomaly_threshold(scores[0], config.quantile)
-    x, labels = test
+    x, labels, positions = looked_at
     strange = scores[1] > threshold
+    order = scores[1].argsort(descending=True)
+    names = [test.files[i] if test.files else f"image {i}" for i in positions.tolist()]
+    classes = [f", class {test.class_names[label]}" if test.class_names else "" for label in labels.tolist()]
     print(header)
     print(f"score: {config.score}, {config.k} samples per image, in nats")
-    print(f"threshold: {threshold:.1f}, the {config.quantile:.0%} quantile of {len(train[0])} training images")
-    print(f"above it: {int(strange.sum())} of {len(x)} test images ({strange.double().mean():.1%})")
-    order = scores[1].argsort(descending=True)[:20].to(x.device)
-    for place, index in enumerate(order.tolist()[:5], start=1):
-        print(f"  {place}. score {scores[1][index]:.1f}, class {labels[index]}")
-    shown = x[order].cpu()
-    rows = torch.stack([shown, *decoded_means(model, test, order)])
-    title = f"The {len(order)} most anomalous of {len(x)} test images (score: {config.score})"
-    save_image_grid(config.out, rows.numpy(), title, ["x", "decoded"])
-    print(f"picture in {config.out}", file=sys.stderr)
+    print(f"threshold: {threshold:.1f}, the {config.quantile:.0%} quantile of {len(training[0])} training images")
+    print(f"above it: {int(strange.sum())} of {len(x)} images ({strange.double().mean():.1%})")
+    for place, i in enumerate(order[:5].tolist(), start=1):
+        print(f"  {place}. {names[i]}{classes[i]}: score {scores[1][i]:.1f}")
+    shown = order[:20].to(x.device)
+    rows = torch.stack([x[shown].cpu(), decoded_means(model, x[shown], labels[shown])])
+    title = f"The {len(shown)} most anomalous of {len(x)} images (score: {config.score})"
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["image", f"{config.score} score (nats)", "above the threshold"])
+    writer.writerows((names[i], f"{scores[1][i]:.4f}", "yes" if strange[i] else "no") for i in order.tolist())
+    write_beside(config.out.with_suffix(".csv"), table.getvalue())
+    save_image_grid(config.out, rows.clamp(0, 1).numpy(), title, ["x", "decoded"])
+    print(f"picture in {config.out}, all scores in {config.out.with_suffix('.csv')}", file=sys.stderr)
 
 
 @torch.no_grad()
-def decoded_means(model, images, index):
-    x, labels = images
-    c = labels[index] if model.num_classes else None
-    return model.sample(model.encode(x[index], c)[0], c)[None].cpu()
+def decoded_means(model, x, labels):
+    c = labels if model.num_classes else None
+    return model.sample(model.embed(x, c), c).cpu()
 
 
 def show_uncertainty(model, config, header, generator, test, _):
-    x, labels = test[0][:10], test[1][:10] if model.num_classes else None
+    x, labels, _ = chosen_images(test, config.images, model, config.seed)
+    x, labels = x[:10], labels[:10] if model.num_classes else None
     eps = torch.randn(len(x), config.k, model.latent_dim, generator=generator, dtype=x.dtype, device=x.device)
     mean, code_std, total_std = pixel_uncertainty(model, x, eps, labels)
     rows = torch.stack([x, mean, 2 * code_std, 2 * total_std])  # a std of a value in [0, 1] is at most a half
@@ -296,4 +333,4 @@ def show_uncertainty(model, config, header, generator, test, _):
 
 
 if __name__ == "__main__":
-    main()
+    run_as_script(main)

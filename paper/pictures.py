@@ -1,10 +1,14 @@
 """The pictures of a trained model: what it reconstructs, what it dreams up, and how its latent space is laid out.
 
 Each function draws one picture from plain arrays and writes it as a PNG; `draw_all` asks a model for those arrays.
-Images are (..., 1, H, W) in [0, 1]. As a script it puts finished runs onto one rate-distortion curve:
+Images are (..., C, H, W) in [0, 1], grey or colour. As a script it puts finished runs onto one rate-distortion curve:
 
     python paper/pictures.py --runs runs/beta-1 runs/beta-4 runs/beta-10 --out curve.png
 """
+
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
 
 import json
 from dataclasses import dataclass
@@ -14,25 +18,33 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from level_script import report_noise, save_image_grid, save_loss_curves
+from level_script import report_noise, save_figure, save_image_grid, save_loss_curves
 
 
 def save_reconstructions(path, x, reconstructions):
-    """Images above what the model makes of them. x, reconstructions: (N, 1, H, W)."""
+    """Images above what the model makes of them. x, reconstructions: (N, C, H, W)."""
     save_image_grid(path, np.stack([x, reconstructions]), "Test images and their reconstructions", ["x", "decoded"])
 
 
-def save_samples(path, images, per_class=False, source="z drawn from the prior N(0, I)"):
-    """Decoded draws from the prior. images: (R, C, 1, H, W); per_class: row i is class i, a column shares one z."""
-    if per_class:
+def save_samples(path, images, class_names=(), source="z drawn from the prior N(0, I)"):
+    """Decoded draws from the prior. images: (R, K, C, H, W); class_names: of the rows, whose columns share one z."""
+    if class_names:
         title = "Samples: each row one class, each column one z from the prior"
-        save_image_grid(path, images, title, [f"class {i}" for i in range(len(images))])
+        save_image_grid(path, images, title, list(map(short, class_names)))
     else:
         save_image_grid(path, images, f"Samples: {source}, decoded")
 
 
-def save_latent_space(path, mu, labels):
-    """Posterior means coloured by class. mu: (N, Z), labels: (N,). For Z > 2 their first two principal components."""
+def short(name):
+    """A class's name as it fits beside a picture."""
+    return f"class {name}" if name.isdigit() else name if len(name) <= 16 else f"{name[:15]}…"
+
+
+def save_latent_space(path, mu, labels, class_names=()):
+    """The codes of images coloured by class. mu: (N, Z), labels: (N,). For Z > 2 their two first principal components.
+
+    class_names: one for each label; without them all have one colour.
+    """
     if mu.shape[1] > 2:
         centred = mu - mu.mean(axis=0)
         _, scale, directions = np.linalg.svd(centred, full_matrices=False)
@@ -43,12 +55,14 @@ def save_latent_space(path, mu, labels):
         points = np.column_stack([mu, np.zeros(len(mu))])[:, :2]
         names = ["z[0]", "z[1]" if mu.shape[1] == 2 else ""]
     figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.add_subplot(title="Posterior means of the test images", xlabel=names[0], ylabel=names[1])
+    axes = figure.add_subplot(title="The codes of the test images (means)", xlabel=names[0], ylabel=names[1])
     for label in np.unique(labels):
-        axes.scatter(*points[labels == label].T, s=8, color=f"C{label % 10}", label=str(label), rasterized=True)
+        name = short(class_names[label]).removeprefix("class ") if class_names else None
+        axes.scatter(*points[labels == label].T, s=8, color=f"C{label % 10}", label=name, rasterized=True)
     axes.set_aspect("equal", adjustable="datalim")
-    axes.legend(title="class", markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=120)
+    if 0 < len(np.unique(labels)) <= 20 and class_names:  # more would be neither readable nor of different colours
+        axes.legend(title="class", markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    save_figure(figure, path)
 
 
 def manifold_codes(side):
@@ -62,10 +76,9 @@ def manifold_codes(side):
 
 
 def save_manifold(path, images, condition=""):
-    """The decoded `manifold_codes`. images: (side, side, 1, H, W)."""
-    tiles = images[:, :, 0]
-    mosaic = tiles.transpose(0, 2, 1, 3).reshape(tiles.shape[0] * tiles.shape[2], -1)
-    side = len(images)
+    """The decoded `manifold_codes`. images: (side, side, C, H, W), C 1 or 3."""
+    side, _, channels, height, width = images.shape
+    mosaic = images.transpose(0, 3, 1, 4, 2).reshape(side * height, side * width, channels)
     figure = Figure(figsize=(7, 7.2), layout="constrained")
     axes = figure.add_subplot(title=f"The decoded latent plane{condition}")
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 0, 1))
@@ -74,7 +87,7 @@ def save_manifold(path, images, condition=""):
     names = [f"{z:.1f}" for z in torch.special.ndtri(torch.from_numpy(at)).tolist()]
     axes.set_xticks(at, names)
     axes.set_yticks(at, names)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def lerp(start, end, t):
@@ -100,12 +113,12 @@ def slerp(start, end, t):
 
 
 def save_interpolation(path, images, condition="", row_labels=None):
-    """Ways through latent space. images: (R, C, 1, H, W), from the first column's code to the last one's."""
+    """Ways through latent space. images: (R, K, C, H, W), from the first column's code to the last one's."""
     save_image_grid(path, images, f"From one test image's mean to another's{condition}", row_labels)
 
 
 def save_traversal(path, images, values, names):
-    """One latent moved at a time. images: (R, C, 1, H, W); values: (C,) that it takes; names: (R,) of the rows."""
+    """One latent moved at a time. images: (R, K, C, H, W); values: (K,) that it takes; names: (R,) of the rows."""
     title = f"One latent at a time, from {values[0]:+.0f} to {values[-1]:+.0f}, the others as encoded"
     save_image_grid(path, images, title, names)
 
@@ -124,7 +137,7 @@ def save_codebook_use(path, counts):
     axes.axhline(100 / len(share), color="C1", label="all alike")
     axes.set_xlim(0, len(share) + 1)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def save_rate_distortion(path, rate, distortion, names):
@@ -150,21 +163,21 @@ def save_rate_distortion(path, rate, distortion, names):
         (0, total.min()), slope=-1, linestyle=":", color="0.5", label=f"-ELBO = {total.min():.1f}, the lowest of these"
     )
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 @torch.no_grad()
 def draw_all(folder, model, images, seed, rows=()):
     """Every picture of a trained VAE or CVAE, into `folder`.
 
-    images: the test images, an experiment.ResidentImages; 2,000 of them are drawn. rows: the epochs of its training,
-    for the loss curves.
+    images: the test images, a training_images.ResidentImages; 2,000 of them are drawn. rows: the epochs of its
+    training, for the loss curves. seed: of the draws from the prior, and of a fresh binarisation.
     """
     conditional = model.num_classes > 0
-    x, labels = images.batch(slice(0, 2000))
-    x = x.to(next(iter(model.state_dict().values())).dtype)
-    labels_or_none = labels if conditional else None
-    mu, logvar = model.encode(x, labels_or_none)
+    parameter = next(model.parameters())
+    x, labels = images.batch(slice(0, 2000), torch.Generator(parameter.device).manual_seed(seed))
+    x = x.to(parameter.dtype)
+    mu = model.embed(x, labels if conditional else None)
 
     def decoded(z, c=None):
         """Images of codes z (..., Z) as NumPy, whatever the leading shape; c broadcasts against it."""
@@ -176,15 +189,19 @@ def draw_all(folder, model, images, seed, rows=()):
         save_loss_curves(folder / "loss_curves.png", loss_curves(rows), model.units)
     save_reconstructions(folder / "reconstructions.png", x[:10].cpu(), decoded(mu[:10], labels[:10]))
     if conditional:
-        z = report_noise(seed + 1, 10, model.latent_dim)[None].repeat(model.num_classes, axis=0)
-        save_samples(folder / "samples.png", decoded(z, torch.arange(model.num_classes)[:, None]), per_class=True)
+        names = images.class_names or tuple(map(str, range(model.num_classes)))
+        shown = torch.arange(min(model.num_classes, 20))  # of hundreds of classes, the first
+        z = report_noise(seed + 1, 10, model.latent_dim)[None].repeat(len(shown), axis=0)
+        save_samples(folder / "samples.png", decoded(z, shown[:, None]), names[: len(shown)])
     else:
         save_samples(folder / "samples.png", decoded(report_noise(seed + 1, 80, model.latent_dim).reshape(8, 10, -1)))
-    save_latent_space(folder / "latent_space.png", mu.cpu().numpy(), labels.cpu().numpy())
+    save_latent_space(folder / "latent_space.png", mu.cpu().numpy(), labels.cpu().numpy(), images.class_names)
 
     # From a test image of each class to one of the next class, both ways; a conditional model keeps the first one's
     # class.
     first = torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()])[:5]
+    if len(first) == 1:  # without classes: between the first images
+        first = torch.arange(min(5, len(labels)), device=labels.device)
     t = torch.linspace(0, 1, 10, device=mu.device, dtype=mu.dtype)[:, None]
     start, end = mu[first, None], mu[first.roll(-1), None]
     ways = torch.stack([lerp(start, end, t), slerp(start, end, t)], dim=1)  # (5, 2, 10, Z)
@@ -194,18 +211,21 @@ def draw_all(folder, model, images, seed, rows=()):
         folder / "interpolation.png", lines.reshape(-1, *lines.shape[2:]), same, len(first) * ["straight", "arc"]
     )
 
-    # The latents that carry most, by their share of the KL.
-    kl = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).mean(dim=0)  # (Z,) nats
-    chosen = kl.argsort(descending=True)[:10]
+    # The latents that carry most: by their share of the KL, or, where there is no distribution, by their variance.
+    if model.elbo_terms:
+        carried, unit = model.kl_per_latent(*model.encode(x, labels if conditional else None)).mean(dim=0), "KL"
+    else:
+        carried, unit = mu.var(dim=0, correction=0), "variance"
+    chosen = carried.argsort(descending=True)[:10]
     values = torch.linspace(-3, 3, 11, device=mu.device, dtype=mu.dtype)
     moved = mu[0].repeat(len(chosen), len(values), 1)
     for row, latent in enumerate(chosen):
         moved[row, :, latent] = values
-    names = [f"z[{latent}], KL {kl[latent]:.1f}" for latent in chosen.tolist()]
+    names = [f"z[{latent}], {unit} {carried[latent]:.1f}" for latent in chosen.tolist()]
     save_traversal(folder / "traversal.png", decoded(moved, labels[0]), values.tolist(), names)
 
     if model.latent_dim == 2:
-        one = f" of class {labels[0]}" if conditional else ""
+        one = f" of {short(images.class_names[labels[0]])}" if conditional and images.class_names else ""
         save_manifold(folder / "manifold.png", decoded(manifold_codes(20), labels[0]), one)
 
 
@@ -229,7 +249,7 @@ def main(argv=None):
     import tyro
 
     from level_script import one_line_errors
-    from trainer import require
+    from trainable import require
 
     with one_line_errors("pictures.py"):
         config = tyro.cli(PictureConfig, args=argv, prog="pictures.py")
@@ -237,26 +257,37 @@ def main(argv=None):
         require(not config.out.exists(), f"--out {config.out} exists and is not overwritten: choose another name")
         writable = config.out.suffix == ".png" and config.out.parent.is_dir()
         require(writable, f"cannot write --out {config.out}: expected a .png in a folder that exists")
-        last = [read_last_epoch(run) for run in config.runs]
-    save_rate_distortion(
-        config.out,
-        *([row[f"test_{term}"] for row in last] for term in ("kl_divergence", "reconstruction_nll")),
-        [run.name for run in config.runs],
-    )
+        summaries = [read_summary(run) for run in config.runs]
+        for run, summary in zip(config.runs, summaries, strict=True):
+            for name in ("likelihood", "data", "binarisation"):
+                was, first = summary.get(name), summaries[0].get(name)
+                require(
+                    was == first,
+                    f"{run} has {name} {was}, {config.runs[0]} has {first}: nats of the two do not compare",
+                )
+        last = [summary["last_epoch"] for summary in summaries]
+        save_rate_distortion(
+            config.out,
+            *([row[f"test_{term}"] for row in last] for term in ("kl_divergence", "reconstruction_nll")),
+            [run.name for run in config.runs],
+        )
 
 
-def read_last_epoch(run):
-    """The last row of a finished run's summary.json. Raises FileNotFoundError or ValueError."""
+def read_summary(run):
+    """A finished run's summary.json. Raises FileNotFoundError, or ValueError unless it is a VAE's."""
     path = run / "summary.json"
     if not path.is_file():
         raise FileNotFoundError(f"no summary.json in {run}: expected the folder of a run with at least one epoch")
     try:
-        row = json.loads(path.read_text())["last_epoch"]
-        row["test_kl_divergence"], row["test_reconstruction_nll"]
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        row = summary["last_epoch"]
+        numbers = [float(row[f"test_{term}"]) for term in ("kl_divergence", "reconstruction_nll")]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not that of a VAE: {error!r}") from None
-    return row
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{path} holds NaN or infinity: expected the summary of a run that went well")
+    return summary
 
 
 if __name__ == "__main__":
-    main()
+    run_as_script(main)

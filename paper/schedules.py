@@ -14,6 +14,10 @@ Papers, cited below by their first author and year:
 
 import math
 from dataclasses import dataclass
+from typing import Literal
+
+from processes import gathered
+from trainable import Options, flag, option, require
 
 
 def constant(step, steps):
@@ -62,46 +66,61 @@ def free_bits(kl, nats, group_size=1):
     return per_group.clamp(min=nats).sum()
 
 
-@dataclass(frozen=True)
-class KLSchedule:
-    """The KL's part of the loss, in nats. By default beta * KL, from the first step on.
+@dataclass
+class KLSchedule(Options):
+    """The KL's part of the loss: by default beta * KL, from the first step on.
 
-    shape, steps: `beta` is multiplied by this annealing curve. free_bits: nats that every latent (or group of
-    `group_size` latents) may spend for free. capacity: if given, the penalty is instead gamma * |KL - C|, where C grows
-    linearly from 0 to this many nats over `steps` steps (Burgess 2018). Raises ValueError for values out of
-    range or that contradict each other.
+    With `capacity` it is instead capacity_gamma * |KL - C|, where C grows linearly from 0 to that many nats over
+    `kl_steps` steps (Burgess 2018).
     """
 
-    shape: str = "constant"
-    steps: int = 1
-    free_bits: float = 0.0
-    group_size: int = 1
-    capacity: float | None = None
-    gamma: float = 1000.0
+    beta: float = option(1.0, least=0)
+    """Weight of the KL in training; 1 is the VAE, more asks for a simpler code. Reports always use 1."""
+    kl_schedule: Literal["constant", "linear", "sigmoid", "cyclical"] = "constant"
+    """How the KL's weight rises to beta over the first --kl-steps training steps."""
+    kl_steps: int = option(1, least=1)
+    """Training steps that --kl-schedule or --capacity takes."""
+    free_bits: float = option(0.0, least=0)
+    """Nats that each latent may spend for free, against posterior collapse."""
+    group_size: int = option(1, least=1)
+    """Latents that share their --free-bits."""
+    capacity: float | None = option(None, least=0)
+    """Train with gamma * |KL - C| instead of beta * KL, with C growing from 0 to this many nats over --kl-steps."""
+    capacity_gamma: float = option(1000.0, least=0)
+    """The gamma of --capacity."""
 
-    def __post_init__(self):
-        if self.shape not in SHAPES:
-            raise ValueError(f"the KL schedule must be one of {', '.join(SHAPES)}, got {self.shape!r}")
-        for name, least in (("steps", 1), ("group_size", 1), ("free_bits", 0), ("capacity", 0), ("gamma", 0)):
-            value = getattr(self, name)
-            if value is None and name == "capacity":
-                continue
-            if value is None or not least <= value < math.inf:
-                raise ValueError(f"{name} of the KL schedule must be finite and at least {least}, got {value}")
-        if self.capacity is not None and (self.shape != "constant" or self.free_bits):
-            raise ValueError("capacity sets the whole KL: leave out the annealing schedule and free bits")
+    def check(self, flags=False):
+        super().check(flags)
+        name = flag if flags else str
+        alone = self.capacity is None
+        require(alone or self.beta == 1, f"capacity weighs the KL by gamma: leave out {name('beta')}")
+        annealed = self.kl_schedule != "constant"
+        require(
+            alone or not (annealed or self.free_bits),
+            f"capacity sets the whole KL: leave out {name('kl_schedule')} and {name('free_bits')}",
+        )
+        default = type(self).capacity_gamma
+        require(not alone or self.capacity_gamma == default, f"{name('capacity_gamma')} belongs to {name('capacity')}")
+        # A schedule of one step would be no schedule, and steps without one would be ignored.
+        require(
+            (annealed or not alone) == (self.kl_steps > 1),
+            f"{name('kl_schedule')} and {name('capacity')} go together with {name('kl_steps')} above 1",
+        )
 
     @property
     def couples_batch(self):
         """Free bits and capacity look at the KL's mean over the batch, not at each image's."""
         return self.free_bits > 0 or self.capacity is not None
 
-    def penalty(self, kl, beta, step):
-        """kl: (N, Z) nats per image and latent -> (N,) nats per image, or a scalar where the batch is coupled."""
+    def penalty(self, kl, step):
+        """kl: (N, Z) nats per image and latent -> (N,) nats per image, or a scalar where the batch is coupled.
+
+        With many processes, kl is this one's part, and such a scalar is of the whole batch.
+        """
         if self.capacity is not None:
-            target = self.capacity * linear(self.steps if step is None else step, self.steps)
-            return self.gamma * (kl.sum(dim=1).mean() - target).abs()
-        weight = beta * (1.0 if step is None else SHAPES[self.shape](step, self.steps))
+            target = self.capacity * linear(self.kl_steps if step is None else step, self.kl_steps)
+            return self.capacity_gamma * (gathered(kl).sum(dim=1).mean() - target).abs()
+        weight = self.beta * (1.0 if step is None else SHAPES[self.kl_schedule](step, self.kl_steps))
         if self.free_bits:
-            return weight * free_bits(kl, self.free_bits, self.group_size)
+            return weight * free_bits(gathered(kl), self.free_bits, self.group_size)
         return weight * kl.sum(dim=1)

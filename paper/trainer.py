@@ -1,7 +1,7 @@
 """One training loop for every paper: nothing is read from the device within an epoch, nothing is lost when it stops.
 
-A `TrainableModel` says what an image costs, `terms(x, eps, c, step)`, and which optimiser lowers which of these terms.
-The same method is evaluated on the test images, so that train and test can be compared.
+A model (`trainable.TrainableModel`) says what an image costs, `terms(x, eps, c, step)`, and which optimiser lowers
+which of these terms. The same method is evaluated on the test images, so that train and test can be compared.
 
 A run owns one folder. The resume state in it is the only file that counts: the model, the optimisers, the random
 states, the data order and the place in it, the sums of the running epoch and the rows of the table. config.json,
@@ -9,168 +9,29 @@ model.safetensors, metrics.csv and summary.json follow from it and are written a
 beside its place and renamed into it, so the machine may die at any moment.
 
 Under `torchrun` every process does its part of each batch. Data order and noise are drawn for the whole batch by each
-of them and then cut, so that two processes give one process's numbers.
+of them and then cut, and a term that looks at the whole batch asks the others for their part (processes.py), so that
+two processes give one process's numbers.
 """
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
-import os
 import pickle
 import platform
 import signal
-import sys
 import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
-import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-
-class TrainableModel(nn.Module):
-    """What the loop asks of a model. A paper's model derives from it and adds its own networks and `terms`.
-
-    noise_shape     the shape of the standard normal noise that one image needs in a step; eps is (N, *noise_shape)
-    image_shape     (C, H, W)
-    num_classes     0, or the number of classes of a model that wants the labels c
-    couples_batch   whether an image's terms depend on the other images of its batch; such a model is evaluated in
-                    batches of the training size, and trained in one process only
-    smallest_batch  the fewest images that `terms` makes sense for; a shorter last batch joins the one before it
-    validate        as in torch.distributions, whether inputs are looked at, which makes a GPU wait; off while training
-    elbo_terms      the terms whose sum is -ELBO in nats, if there are any
-    fast            names of parameters that take ten times the step: Adam moves each by about lr, these have far to go
-    units           {term: unit} of the terms that are not in nats per image
-    """
-
-    noise_shape = ()
-    num_classes = 0
-    couples_batch = False
-    smallest_batch = 1
-    validate = True
-    elbo_terms = ("reconstruction_nll", "kl_divergence")
-    fast = ()
-    units = MappingProxyType({})
-
-    def terms(self, x, eps, c=None, step=None):
-        """Each term of the objective, (N,) nats per image, as {"loss": what is minimised, name: term, ...}.
-
-        x (N, C, H, W), eps (N, *noise_shape), c (N,) or None. step: the training steps done so far, for schedules;
-        None is their end.
-        """
-        raise NotImplementedError
-
-    def optimizers(self, lr):
-        """{term: the optimiser that lowers its mean}, in the order in which they take their step."""
-        return {"loss": torch.optim.Adam(self.parameter_groups(lr), lr=lr, fused=True)}
-
-    def parameter_groups(self, lr, without=()):
-        """All parameters but `without`, as an optimiser takes them, the fast ones with their own step."""
-        left = set(map(id, without))
-        named = [(name, parameter) for name, parameter in self.named_parameters() if id(parameter) not in left]
-        groups = [{"params": [parameter for name, parameter in named if name not in self.fast]}]
-        return groups + [{"params": [parameter], "lr": 10 * lr} for name, parameter in named if name in self.fast]
-
-    def config(self):
-        """The arguments that build this model again, with the name of its class, as JSON takes them."""
-        raise NotImplementedError
-
-    # Weights and configuration, never pickled.
-
-    def save(self, folder, **more):
-        """Write model.safetensors and config.json, which `load` reads; `more` goes into config.json too."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.save_weights(folder / "model.safetensors")
-        write_beside(folder / "config.json", json.dumps({"model": self.config()} | more, indent=2, default=str) + "\n")
-
-    @classmethod
-    def load(cls, folder):
-        """The model that `save` wrote into a folder, of the class named there (cls or one that derives from it).
-
-        Raises FileNotFoundError or ValueError, before anything is built, if a file is missing, damaged or another's.
-        """
-        return cls.load_file(Path(folder) / "model.safetensors")
-
-    @classmethod
-    def load_file(cls, path):
-        """The model behind a .safetensors file, as config.json beside it describes it. Raises as `load` does."""
-        model = cls.from_config(Path(path).parent)
-        model.load_weights(path)
-        return model
-
-    @classmethod
-    def from_config(cls, folder):
-        """The model that a folder's config.json describes, with new random weights. Raises as `load` does."""
-        path = Path(folder) / "config.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"no config.json in {folder}: expected a folder that a training script wrote")
-        classes = {known.__name__: known for known in family(cls)}
-        try:
-            config = dict(json.loads(path.read_text())["model"])
-            return classes[config.pop("class")](**config)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} does not describe a {' or '.join(classes)}: {error!r}") from None
-
-    def save_weights(self, path):
-        """Write all parameters as a .safetensors file that every level reads; an older one stays until then."""
-        from safetensors.torch import save
-
-        write_beside(path, save({name: tensor.contiguous() for name, tensor in self.state_dict().items()}))
-
-    def load_weights(self, path):
-        """Read parameters that any level wrote, strictly: every name and shape must fit. Takes on the file's dtype."""
-        weights = read_weights(path)
-        expected = self.state_dict()
-        if wrong := sorted(expected.keys() ^ weights.keys()):
-            raise ValueError(f"{path} does not fit this {type(self).__name__}: {wrong[0]} is missing or unknown")
-        for name, tensor in expected.items():
-            got, want = tuple(weights[name].shape), tuple(tensor.shape)
-            require(got == want, f"{path}: {name} has shape {got}, expected {want}")
-            require(bool(torch.isfinite(weights[name]).all()), f"{path}: {name} holds NaN or infinity")
-        self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
-
-
-def family(cls):
-    """A class and all that derive from it."""
-    return [cls, *(descendant for child in cls.__subclasses__() for descendant in family(child))]
-
-
-def read_weights(path):
-    """The tensors of a .safetensors file by name. Raises FileNotFoundError, or ValueError for a damaged file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
-    try:
-        weights = load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
-    dtypes = {tensor.dtype for tensor in weights.values()}
-    require(weights, f"{path} is empty: it holds no weights")
-    require(
-        len(dtypes) == 1 and next(iter(dtypes)).is_floating_point,
-        f"{path} must hold floats of one dtype throughout, got {', '.join(sorted(map(str, dtypes)))}",
-    )
-    return weights
-
-
-def require(condition, message):
-    if not condition:
-        raise ValueError(message)
-
-
-def require_positive_ints(**values):
-    for name, value in values.items():
-        require(isinstance(value, int) and value >= 1, f"{name} must be an integer of at least 1, got {value}")
-
+from level_script import note, write_beside
+from processes import agreed, copy_first, gathered, num_processes, own_part, rank, sum_gradients, summed
+from trainable import require
 
 # --- The loop --------------------------------------------------------------------------------------------------------
 
@@ -185,13 +46,14 @@ DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.floa
 def train(model, train_images, test_images, config, folder=None, state=None, script=None):
     """Lower the model's terms with its optimisers, in place, on the device where model and images are.
 
-    train_images, test_images: anything with `len` and `batch`, such as experiment.ResidentImages. config: an
-    experiment.TrainingConfig. With a folder the run is kept in it; with the `state` that a run left there, it goes on
-    from where that one was.
+    train_images, test_images: a training_images.ResidentImages each. config: an experiment.TrainingConfig. With a
+    folder the run is kept in it; with the `state` that a run left there, it goes on from where that one was.
     Returns one dict per epoch: its number, its seconds, and every term's mean per image (nats) on train and on test.
-    Raises FloatingPointError if a term stops being finite, Interrupted if the process was asked to stop, ValueError if
-    the batches do not suit the model or the processes.
+    Raises FloatingPointError if a term stops being finite, Interrupted if the process was asked to stop,
+    LostProcessError if another one has ended, ValueError if the options, the batches or the state do not suit the
+    model, the images or the processes.
     """
+    config.check()
     run = Run(model, train_images, test_images, config, folder, script)
     if state is not None:
         run.restore(state)
@@ -224,12 +86,9 @@ def check_trainable(model, train_images, test_images, config):
         f"a {type(model).__name__} needs batches of at least {model.smallest_batch} images, got {smallest}",
     )
     require(
-        processes() == 1 or not model.couples_batch,
-        f"the loss of this {type(model).__name__} couples the whole batch: train it in one process, not {processes()}",
-    )
-    require(
-        processes() <= size,
-        f"{processes()} processes cannot share batches of {size} images: start fewer, or give a larger --batch-size",
+        num_processes() <= size,
+        f"{num_processes()} processes cannot share batches of {size} images: "
+        "start fewer, or give a larger --batch-size",
     )
 
 
@@ -240,12 +99,10 @@ class Run:
         check_trainable(model, train_images, test_images, config)
         self.device, self.dtype = train_images.labels.device, DTYPES[config.precision]
         self.model = model.to(self.dtype)
-        if processes() == 1:
-            model.to(memory_format=torch.channels_last)  # a tenth less time in convolutions
-        self.objective = Objective(model)
-        if processes() > 1:  # averages the gradients of all processes; what it sees is what goes through forward
-            self.objective = DistributedDataParallel(self.objective)
+        copy_first(model.state_dict().values())  # whoever built the models: all start from the same weights
+        model.to(memory_format=torch.channels_last)  # a tenth less time in convolutions
         self.train_images, self.test_images = train_images, test_images
+        self.fingerprints = [images.fingerprint for images in (train_images, test_images)]
         self.config, self.folder, self.script = config, folder, script
         self.optimizers = model.optimizers(config.lr)
         self.order = torch.Generator().manual_seed(config.seed)
@@ -260,10 +117,7 @@ class Run:
 
     def batches(self):
         """The running epoch's image numbers, batch by batch."""
-        batches = list(self.permutation.to(self.device).split(self.config.batch_size))
-        if len(batches) > 1 and len(batches[-1]) < self.model.smallest_batch:
-            batches[-2:] = [torch.cat(batches[-2:])]
-        return batches
+        return in_batches(self.permutation.to(self.device), self.config.batch_size, self.model.smallest_batch)
 
     def train(self, stop):
         quiet = {"disable": True} if rank() > 0 else {}
@@ -286,11 +140,13 @@ class Run:
             x, eps, c = draw_batch(self.model, self.train_images, index, self.noise, self.dtype)
             # Only the networks take bfloat16; the objective is added up in the precision of x.
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                terms = self.objective(x, eps, c, (self.epoch - 1) * len(batches) + self.step)
+                terms = self.model.terms(x, eps, c, (self.epoch - 1) * len(batches) + self.step)
             for name, optimizer in self.optimizers.items():
                 optimizer.zero_grad()
-                # The mean over the batch of all processes, whose gradients are averaged: a mean of sums.
-                (terms[name].sum() * (processes() / len(index))).backward()
+                (terms[name].sum() * (1 / len(index))).backward()  # this process's part of the whole batch's mean
+                # By ourselves: DistributedDataParallel wants one backward pass for each forward pass, where here every
+                # optimiser has its own, and its own memory layout.
+                sum_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
                 optimizer.step()
             self.step += 1
             self.sums.add(terms, self.step)
@@ -302,7 +158,7 @@ class Run:
 
     def finished_row(self):
         row = {"epoch": self.epoch, "seconds": round(self.seconds, 3)}
-        row |= {f"train_{name}": mean for name, mean in self.sums.over_all_processes().means().items()}
+        row |= {f"train_{name}": mean for name, mean in self.sums.means().items()}
         size = self.config.batch_size if self.model.couples_batch else 1000
         # With the schedules where they stand: the test images advance nothing.
         test = evaluate(self.model, self.test_images, self.config.seed, size, self.epoch * len(self.batches()))
@@ -310,7 +166,7 @@ class Run:
 
     def check_finite(self):
         """Raises FloatingPointError that names the first step and term which were not finite."""
-        if bad := self.sums.over_all_processes().first_bad():
+        if bad := self.sums.first_bad():
             step, name = bad
             kept = f"; the last good state is in {self.folder}" if self.folder else ""
             raise FloatingPointError(
@@ -320,6 +176,10 @@ class Run:
     # What survives.
 
     def save_if_due(self, stop, or_if=False):
+        """Save if the last time is long ago, or if asked to. Raises Interrupted, once that is done, if `stop` says so.
+
+        stop: what `stop_requests` gives, not empty if the process was asked to stop. Processes save and stop together.
+        """
         due = or_if or time.monotonic() - self.saved_at > self.config.save_seconds
         due, stop = agreed(due, bool(stop))
         if stop or due:
@@ -328,16 +188,22 @@ class Run:
             raise Interrupted(f"stopped in epoch {min(self.epoch, self.config.epochs)}")
 
     def save(self):
-        """Commit the state, unless it is spoiled, then write what follows from it."""
+        """Commit the state, unless it is spoiled, then write what follows from it.
+
+        Raises FloatingPointError if it is spoiled, OSError, in every process, if the first cannot write it.
+        """
         self.check_finite()
         self.saved_at = time.monotonic()
         state = self.state()
-        if self.folder is None or rank() > 0:
-            return
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_beside(self.folder / RESUME_STATE, buffer.getvalue())
-        write_derived(self.folder, self.model, state)
+        failure = None
+        if self.folder is not None and rank() == 0:
+            try:
+                write_state(self.folder, state)
+                write_derived(self.folder, self.model, state)
+            except OSError as error:
+                failure = error
+        if agreed(failure is not None)[0]:
+            raise failure or OSError("the first process could not save the run")
 
     def state(self):
         """All of it, as tensors, numbers and text."""
@@ -353,36 +219,34 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "permutation": self.permutation,
-            "sums": self.sums.over_all_processes().state(),
+            "sums": self.sums.state(),
             "rows": self.rows,
             "threads": torch.get_num_threads(),
-            "processes": processes(),
+            "processes": num_processes(),
+            "images": self.fingerprints,
             "versions": versions(),
         }
 
     def restore(self, state):
-        self.model.load_state_dict(state["model"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.order.set_state(state["order"])
-        if state["device"] == self.noise.device.type:  # another device draws other noise: there it starts from the seed
-            self.noise.set_state(state["noise"])
+        """Go on from a state that `read_state` gave. Raises ValueError for that of another model or other images."""
+        if state["images"] != self.fingerprints:
+            raise ValueError(
+                f"the images of --data {self.config.data} are not those that the run was started with: put them back, "
+                "or start a new run"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            self.order.set_state(state["order"])
+            if state["device"] == self.noise.device.type:  # another device draws other noise: there the seed's anew
+                self.noise.set_state(state["noise"])
+            self.sums = Sums.from_state(state["sums"], self.device)
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"the saved state does not fit this model ({reason}): start a new run") from None
         for name in ("epoch", "step", "seconds", "permutation", "rows"):
             setattr(self, name, state[name])
-        self.sums = Sums(**state["sums"]).to(self.device)
-        if rank() > 0 and self.sums.totals is not None:
-            self.sums.totals.zero_()  # the first process carries them
-
-
-class Objective(nn.Module):
-    """The model's terms as a forward pass."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x, eps, c, step):
-        return self.model.terms(x, eps, c, step)
 
 
 def draw_batch(model, images, index, generator, dtype):
@@ -392,58 +256,66 @@ def draw_batch(model, images, index, generator, dtype):
     """
     device = images.labels.device
     eps = torch.randn(len(index), *model.noise_shape, generator=generator, device=device, dtype=dtype)
-    threshold = images.draw_thresholds(len(index), generator)
-    index, eps, threshold = own_part(index), own_part(eps), None if threshold is None else own_part(threshold)
-    x, c = images.batch(index, threshold)
-    return x.to(dtype), eps, c if model.num_classes else None
+    x, c = images.batch(index, generator, own_part)
+    return x.to(dtype), own_part(eps), c if model.num_classes else None
+
+
+def in_batches(index, size, smallest):
+    """Cut (N,) positions into batches of `size`; a last one of fewer than `smallest` joins the one before it."""
+    batches = list(index.split(size))
+    if len(batches) > 1 and len(batches[-1]) < smallest:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 class Sums:
     """Every term of the objective, added up over the images, and the first step in which it was not finite.
 
-    All stay on the device: reading a number makes a GPU wait, so nothing is read until someone asks for it.
+    All stay on the device: reading a number makes a GPU wait, so nothing is read until someone asks for it. Each
+    process adds up its own part.
     """
 
-    def __init__(self, names=(), totals=None, bad=None, count=0):
-        self.names, self.totals, self.bad, self.count = list(names), totals, bad, count
+    def __init__(self):
+        self.names, self.count = [], 0
+        self.totals = self.first_bad_step = None  # (terms,) each, the steps from 1 on, 0 for none
 
-    def to(self, device):
-        if self.totals is not None:
-            self.totals, self.bad = self.totals.to(device), self.bad.to(device)
-        return self
-
-    def add(self, terms, step):
-        """Add the terms of a batch, {name: (N,)}."""
+    def add(self, terms, step_of_epoch=0):
+        """Add the terms of a batch, {name: (N,)}; if one is not finite, this is the step to name (0: nobody asks)."""
         sums = torch.stack([term.detach().sum() for term in terms.values()])
         if self.totals is None:
-            self.names, self.totals, self.bad = list(terms), torch.zeros_like(sums), torch.zeros_like(sums)
+            self.names, self.totals, self.first_bad_step = list(terms), torch.zeros_like(sums), torch.zeros_like(sums)
         self.totals += sums
-        self.bad = torch.where((self.bad == 0) & ~torch.isfinite(sums), step, self.bad)
+        bad = (self.first_bad_step == 0) & ~torch.isfinite(sums)
+        self.first_bad_step = torch.where(bad, step_of_epoch, self.first_bad_step)
         self.count += len(terms["loss"])
 
-    def over_all_processes(self):
-        """The sums of all processes together; every process must ask at the same time."""
-        if processes() == 1 or self.totals is None:
-            return self
-        totals, count = self.totals.clone(), torch.tensor(self.count)
-        bad = torch.where(self.bad == 0, torch.inf, self.bad)
-        dist.all_reduce(totals)
-        dist.all_reduce(count)
-        dist.all_reduce(bad, dist.ReduceOp.MIN)
-        return Sums(self.names, totals, torch.where(bad == torch.inf, 0, bad), count.item())
-
     def means(self):
-        return {
-            name: round(total / self.count, 4) for name, total in zip(self.names, self.totals.tolist(), strict=True)
-        }
+        """{name: mean per image}, over all processes; all must ask at the same time."""
+        totals, count = summed(self.totals), summed(torch.tensor(self.count)).item()
+        return {name: round(total / count, 4) for name, total in zip(self.names, totals.tolist(), strict=True)}
 
     def first_bad(self):
-        """(step, name) of the term that was the first not to be finite, or None."""
-        steps = [] if self.bad is None else self.bad.tolist()
-        return min(((int(step), name) for step, name in zip(steps, self.names, strict=True) if step), default=None)
+        """(step, name) of the term that was the first not to be finite, or None; all processes must ask together."""
+        if self.totals is None:
+            return None
+        steps = gathered(self.first_bad_step.unsqueeze(0)).tolist()  # of every process
+        found = [(int(step), name) for row in steps for step, name in zip(row, self.names, strict=True) if step]
+        return min(found, default=None)
 
     def state(self):
-        return {"names": self.names, "totals": self.totals, "bad": self.bad, "count": self.count}
+        """The sums of all processes, a row for each; all must ask at the same time."""
+        totals = None if self.totals is None else gathered(self.totals.unsqueeze(0))
+        return {"names": self.names, "totals": totals, "counts": gathered(torch.tensor([self.count]))}
+
+    @classmethod
+    def from_state(cls, state, device):
+        """This process's part of what `state` gave: its own row, whatever the number of processes is now."""
+        sums = cls()
+        sums.names, sums.count = state["names"], int(own_part(state["counts"]).sum())
+        if state["totals"] is not None:
+            sums.totals = own_part(state["totals"]).sum(dim=0).to(device)
+            sums.first_bad_step = torch.zeros_like(sums.totals)  # else nothing would have been saved
+        return sums
 
 
 @torch.no_grad()
@@ -454,14 +326,12 @@ def evaluate(model, images, seed, batch_size=1000, step=None):
     sums = Sums()
     model.eval()
     try:
-        batches = list(torch.arange(len(images), device=parameter.device).split(batch_size))
-        if len(batches) > 1 and len(batches[-1]) < model.smallest_batch:
-            batches[-2:] = [torch.cat(batches[-2:])]
-        for index in batches:
-            sums.add(model.terms(*draw_batch(model, images, index, noise, parameter.dtype), step), step=1)
+        positions = torch.arange(len(images), device=parameter.device)
+        for index in in_batches(positions, batch_size, model.smallest_batch):
+            sums.add(model.terms(*draw_batch(model, images, index, noise, parameter.dtype), step))
     finally:
         model.train(training)
-    return sums.over_all_processes()
+    return sums
 
 
 @contextlib.contextmanager
@@ -483,37 +353,37 @@ def stop_requests():
             signal.signal(number, handler)
 
 
-# --- Many processes --------------------------------------------------------------------------------------------------
-
-
-def processes():
-    """How many processes train together, 1 without torchrun."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def rank():
-    """This process's number; 0 writes the files and the report."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def own_part(batch):
-    """This process's rows of a tensor that covers the whole batch."""
-    return batch.tensor_split(processes())[rank()]
-
-
-def agreed(*flags):
-    """Each flag, set if it is set in any process; a message between the CPUs that no GPU waits for."""
-    if processes() == 1:
-        return flags
-    flags = torch.tensor(flags, dtype=torch.uint8)
-    dist.all_reduce(flags, dist.ReduceOp.MAX)
-    return tuple(flags.bool().tolist())
-
-
 # --- The folder of a run ---------------------------------------------------------------------------------------------
 
 RESUME_STATE = "resume.pt"
 NOT_OF_THE_RUN = ("out", "resume", "weights")  # options that say where files lie
+STATE = {  # what a resume state holds, and of which type
+    "script": str,
+    "config": dict,
+    "model": dict,
+    "optimizers": dict,
+    "order": torch.Tensor,
+    "noise": torch.Tensor,
+    "device": str,
+    "epoch": int,
+    "step": int,
+    "seconds": float,
+    "permutation": torch.Tensor,
+    "sums": dict,
+    "rows": list,
+    "threads": int,
+    "processes": int,
+    "images": list,
+    "versions": dict,
+}
+
+
+def write_state(folder, state):
+    """Commit a run's state: its bytes and behind them their checksum, since a flipped bit would train on unnoticed."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    write_beside(folder / RESUME_STATE, content + hashlib.sha256(content).digest())
 
 
 def read_state(folder, script):
@@ -524,31 +394,36 @@ def read_state(folder, script):
     path = Path(folder) / RESUME_STATE
     if not path.is_file():
         raise FileNotFoundError(f"no {RESUME_STATE} in {folder}: --resume expects the folder of a run that was saved")
+    content = path.read_bytes()
+    content, checksum = content[:-32], content[-32:]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        owner = state["script"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the whole state of a run ({type(error).__name__}): start a new one") from None
-    if owner != script:
-        raise ValueError(f"{path} was left by {owner}: go on with that script, not with {script}")
+        require(hashlib.sha256(content).digest() == checksum, "its checksum does not fit")
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        require(isinstance(state, dict), f"it is a {type(state).__name__}")
+        for name, kind in STATE.items():
+            require(isinstance(state.get(name), kind), f"its {name!r} is missing or damaged")
+        require(min(state["epoch"], state["threads"], state["processes"]) >= 1, "its counters are damaged")
+        require(all(isinstance(row, dict) for row in state["rows"]), "its 'rows' are damaged")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not the whole state of a run ({reason}): start a new one") from None
+    if state["script"] != script:
+        raise ValueError(f"{path} was left by {state['script']}: go on with that script, not with {script}")
     return state
 
 
 def prepare_resume(state):
-    """Use the run's number of threads, which the last digits depend on; say which version has changed."""
+    """Use the run's number of threads, which the last digits depend on; say which version or machine has changed."""
     torch.set_num_threads(state["threads"])
-    now = versions() | {"processes": processes()}
+    now = versions() | {"processes": num_processes()}
     for name, was in (state["versions"] | {"processes": state["processes"]}).items():
-        if was != now[name] and rank() == 0:
-            print(
-                f"note: the run was started with {name} {was}, this is {now[name]}: last digits may differ",
-                file=sys.stderr,
-            )
+        if was != now.get(name):
+            note(f"the run was started with {name} {was}, this is {now.get(name)}: last digits may differ")
 
 
 def write_derived(folder, model, state):
     """Every file of a run that follows from its resume state."""
-    model.save(folder, script=state["script"], training=state["config"])
+    model.save(folder, state["script"], state["config"])
     if not (rows := state["rows"]):
         return
     table = io.StringIO()
@@ -558,19 +433,20 @@ def write_derived(folder, model, state):
     write_beside(folder / "metrics.csv", table.getvalue())
     summary = {"last_epoch": rows[-1], "seconds": round(sum(row["seconds"] for row in rows), 1)}
     summary |= {name: state["config"][name] for name in ("data", "binarisation", "precision", "seed")}
+    summary |= {"likelihood": model.config().get("likelihood", "bernoulli")}
     summary |= {name: state[name] for name in ("device", "threads", "processes", "versions")}
     write_beside(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
 def versions():
-    return {"python": platform.python_version(), "torch": str(torch.__version__)}
+    """What the last digits depend on beside the seed: the versions, and the type of the CPU."""
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "cpu": cpu_type()}
 
 
-def write_beside(path, content):
-    """Write text or bytes so that `path` is always either the old file or the whole new one."""
-    beside = Path(f"{path}.tmp")
-    with beside.open("wb") as file:
-        file.write(content if isinstance(content, bytes) else content.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+def cpu_type():
+    """The processor's name, as far as the system tells."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

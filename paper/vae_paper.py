@@ -31,10 +31,13 @@ Papers, cited below by their first author and year:
     Burgess et al. 2018, "Understanding disentangling in beta-VAE", arXiv:1804.03599
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -42,9 +45,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from experiment import TrainingConfig, describe, num_classes, report_of_terms, run_script
+from experiment import TrainingConfig, report_of_terms, run_script
 from schedules import KLSchedule
-from trainer import TrainableModel, read_weights, require, require_positive_ints
+from trainable import (
+    Options,
+    TrainableModel,
+    check_option,
+    flag,
+    option,
+    read_description,
+    read_weights,
+    require,
+    require_positive_ints,
+)
+from training_images import describe
 
 # --- The networks ----------------------------------------------------------------------------------------------------
 # c is None, or the one-hot class (N, num_classes), which every network appends to the vector it starts from.
@@ -181,77 +195,69 @@ def append(h, c):
 # --- The models ------------------------------------------------------------------------------------------------------
 
 
-class VAE(TrainableModel):
-    """p(z) = N(0, I), p(x|z) of the decoder, q(z|x) = N(mu, diag(sigma^2)) of the encoder.
+@dataclass
+class NetworkOptions(Options):
+    """What every model of this family chooses: its networks, the size of z and the likelihood of a pixel."""
 
-    latent_dim: Z. beta: weight of the KL in training (Higgins 2017); 1 is the VAE of Kingma & Welling 2013.
-    architecture: "conv", or "mlp" with the encoder's `hidden_dims`, mirrored in the decoder, and their `activation`,
-    "relu" or "tanh"; without hidden layers it is linear. image_shape: (C, H, W); "conv" takes sides that are multiples
-    of 4, and for 64x64 the network of Burgess 2018.
-    likelihood: "bernoulli", of pixels in [0, 1], or "gaussian", N(decoder(z), sigma^2) for each pixel; with sigma
-    fixed, minimising its nll is minimising squared error / (2 sigma^2); sigma="learned" is one more parameter,
-    exp(log_sigma). kl_schedule: how the KL enters the loss, a schedules.KLSchedule or its fields.
+    latent_dim: int = option(20, least=1)
+    """Size of z."""
+    architecture: Literal["conv", "mlp"] = "conv"
+    """Convolutions, or the fully connected network of the early papers."""
+    hidden_dims: tuple[int, ...] = option((400, 400), least=1)
+    """Sizes of the hidden layers of --architecture mlp, encoder's order; with none given it is linear."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Of those hidden layers."""
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    """Of a pixel given z: on or off, or a grey value with squared error."""
+    sigma: float | Literal["learned"] = option(1.0, above=0)
+    """Standard deviation of the gaussian likelihood, in units of the grey value (0 to 1), or learned."""
 
-    Raises ValueError for arguments out of range.
+    def check(self, flags=False):
+        super().check(flags)
+        name = flag if flags else str
+        given = (self.hidden_dims, self.activation) != (type(self).hidden_dims, type(self).activation)
+        require(
+            self.architecture == "mlp" or not given,
+            f"{name('hidden_dims')} and {name('activation')} belong to {name('architecture')} mlp: choose that too",
+        )
+        require(
+            self.likelihood == "gaussian" or self.sigma == 1,
+            f"{name('sigma')} belongs to the gaussian {name('likelihood')}: choose that too",
+        )
+
+
+class EncoderDecoder(TrainableModel):
+    """The two networks and the likelihood p(x|z) of a pixel, which is what VAEs and the autoencoder share.
+
+    image_shape: (C, H, W). The networks "conv" take sides that are multiples of 4, and for 64x64 are those of Burgess
+    2018; "mlp" has `hidden_dims` in the encoder, mirrored in the decoder. likelihood: "bernoulli", of pixels in [0, 1],
+    or "gaussian", N(decoder(z), sigma^2) for each pixel; with sigma fixed, minimising its nll is minimising squared
+    error / (2 sigma^2); sigma="learned" is one more parameter, exp(log_sigma). options: the fields of `Options`.
+
+    Raises ValueError for arguments out of range, TypeError for an option that the class does not have.
     """
 
-    def __init__(
-        self,
-        latent_dim=20,
-        beta=1.0,
-        architecture="conv",
-        hidden_dims=(400, 400),
-        image_shape=(1, 28, 28),
-        activation="relu",
-        likelihood="bernoulli",
-        sigma=1.0,
-        kl_schedule=None,
-    ):
-        super().__init__()
-        image_shape, hidden_dims = tuple(image_shape), tuple(hidden_dims)
-        require_positive_ints(latent_dim=latent_dim)
-        require(0 <= beta < math.inf, f"beta must be a finite number of at least 0, got {beta}")
-        require(architecture in ("conv", "mlp"), f"architecture must be conv or mlp, got {architecture!r}")
-        require(len(image_shape) == 3 and min(image_shape) >= 1, f"image_shape must be (C, H, W), got {image_shape}")
-        require(activation in ACTIVATIONS, f"activation must be relu or tanh, got {activation!r}")
-        require(
-            likelihood in ("bernoulli", "gaussian"), f"likelihood must be bernoulli or gaussian, got {likelihood!r}"
-        )
-        number = not isinstance(sigma, str) and 0 < sigma < math.inf
-        require(sigma == "learned" or number, f"sigma must be a number above 0 or 'learned', got {sigma!r}")
-        require(likelihood == "gaussian" or sigma == 1, "sigma belongs to the gaussian likelihood: choose that too")
-        self.latent_dim, self.beta, self.architecture = latent_dim, beta, architecture
-        self.hidden_dims, self.image_shape, self.activation = hidden_dims, image_shape, activation
-        self.likelihood, self.sigma = likelihood, sigma
-        self.kl_schedule = KLSchedule(**kl_schedule) if isinstance(kl_schedule, dict) else kl_schedule or KLSchedule()
-        require(isinstance(self.kl_schedule, KLSchedule), f"kl_schedule must be a KLSchedule, got {kl_schedule!r}")
-        require(beta == 1 or self.kl_schedule.capacity is None, "capacity weighs the KL by gamma: leave out beta")
-        require(
-            latent_dim % self.kl_schedule.group_size == 0,
-            f"{latent_dim} latents do not make groups of {self.kl_schedule.group_size}",
-        )
-        shared = (image_shape, latent_dim, self.num_classes)
-        if architecture == "mlp":
-            require_positive_ints(**{f"hidden_dims[{i}]": size for i, size in enumerate(hidden_dims)})
-            self.encoder = MLPEncoder(*shared, hidden_dims, activation)
-            self.decoder = MLPDecoder(*shared, hidden_dims, activation)
-        elif image_shape[1:] == (64, 64):
+    Options = NetworkOptions
+    far_to_go = ("log_sigma",)
+
+    def __init__(self, image_shape=(1, 28, 28), **options):
+        super().__init__(image_shape, **options)
+        options, (_, height, width) = self.options, self.image_shape
+        shared = (self.image_shape, options.latent_dim, self.num_classes)
+        if options.architecture == "mlp":
+            self.encoder = MLPEncoder(*shared, options.hidden_dims, options.activation)
+            self.decoder = MLPDecoder(*shared, options.hidden_dims, options.activation)
+        elif (height, width) == (64, 64):
             self.encoder, self.decoder = BurgessEncoder(*shared), BurgessDecoder(*shared)
         else:
-            _, height, width = image_shape
-            require(height % 4 == width % 4 == 0, f"conv needs sides that are multiples of 4, got {image_shape}")
+            require(height % 4 == width % 4 == 0, f"conv needs sides that are multiples of 4, got {self.image_shape}")
             self.encoder, self.decoder = ConvEncoder(*shared), ConvDecoder(*shared)
-        self.log_sigma = nn.Parameter(torch.zeros(())) if sigma == "learned" else math.log(sigma)
-
-    fast = ("log_sigma",)
-
-    @property
-    def noise_shape(self):
-        return (self.latent_dim,)
+        learned = options.sigma == "learned"
+        self.log_sigma = nn.Parameter(torch.zeros(())) if learned else math.log(options.sigma)
 
     @property
-    def couples_batch(self):
-        return self.kl_schedule.couples_batch
+    def latent_dim(self):
+        return self.options.latent_dim
 
     def encode(self, x, c=None):
         """q(z|x), or q(z|x, c): x (N, C, H, W) in [0, 1], c (N,) labels -> mu, logvar, each (N, Z)."""
@@ -259,28 +265,14 @@ class VAE(TrainableModel):
         mu, logvar = self.encoder(x, self.one_hot(c, x))
         return mu.to(x.dtype), logvar.to(x.dtype)  # from bfloat16, where the networks run in it
 
-    def reparameterize(self, mu, logvar, eps):
-        """z = mu + sigma * eps, a sample of q(z|x) that gradients pass through (Kingma 2013, section 2.4). (N, Z)."""
-        self.check_latents(mu=mu, logvar=logvar, eps=eps)
-        sigma = torch.exp(logvar / 2)  # the square root of the variance: hence the half
-        self.check_finite("sigma = exp(logvar / 2)", sigma)
-        return mu + sigma * eps
+    def embed(self, x, c=None):
+        """The point of latent space that stands for an image, nothing drawn: the posterior's mean, (N, Z)."""
+        return self.encode(x, c)[0]
 
     def decode(self, z, c=None):
         """p(x|z), or p(x|z, c): z (N, Z), c (N,) labels -> logits (N, C, H, W), of a Gaussian the mean."""
         self.check_latents(z=z)
         return self.decoder(z, self.one_hot(c, z)).to(z.dtype)
-
-    def kl_divergence(self, mu, logvar):
-        """KL(q(z|x) || N(0, I)): (N,) nats, summed over the latents (Kingma 2013, appendix B)."""
-        return self.kl_per_latent(mu, logvar).sum(dim=1)
-
-    def kl_per_latent(self, mu, logvar):
-        """Its summands, (N, Z) nats."""
-        self.check_latents(mu=mu, logvar=logvar)
-        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
-        self.check_finite("the KL divergence", kl)
-        return kl
 
     def reconstruction_nll(self, logits, x):
         """-log p(x|z): (N,) nats, summed over the pixels.
@@ -291,7 +283,7 @@ class VAE(TrainableModel):
         self.check_images(x)
         self.check_finite("logits", logits)
         require(logits.shape == x.shape, f"logits and x differ in shape: {tuple(logits.shape)}, {tuple(x.shape)}")
-        if self.likelihood == "bernoulli":
+        if self.options.likelihood == "bernoulli":
             # softplus(l) - x l; binary_cross_entropy_with_logits is the same in twice as many passes over the memory.
             nll = torch.addcmul(F.softplus(logits, threshold=50), x, logits, value=-1)
         else:
@@ -299,62 +291,10 @@ class VAE(TrainableModel):
             nll = ((x - logits) * torch.exp(-log_sigma)).square() / 2 + log_sigma + math.log(2 * math.pi) / 2
         return nll.flatten(1).sum(dim=1)
 
-    def forward(self, x, eps, c=None):
-        """x (N, C, H, W), eps (N, Z), c (N,) labels -> mu, logvar, z (N, Z) and logits (N, C, H, W)."""
-        mu, logvar = self.encode(x, c)
-        z = self.reparameterize(mu, logvar, eps)
-        logits = self.decode(z, c)
-        return mu, logvar, z, logits
-
-    def terms(self, x, eps, c=None, step=None):
-        """What training minimises and what it is made of, each (N,) nats per image; train and test use this alone.
-
-        loss = reconstruction_nll + beta * kl_divergence: minus equation (4) of Higgins 2017; for beta = 1 it is minus
-        the ELBO, estimated with one sample (Kingma 2013, equation 10); with c, minus Sohn 2015's bound. A `kl_schedule`
-        may put another penalty in the place of beta * kl_divergence, which depends on the training `step`.
-        """
-        mu, logvar, _, logits = self(x, eps, c)
-        nll, kl = self.reconstruction_nll(logits, x), self.kl_per_latent(mu, logvar)
-        loss = nll + self.kl_schedule.penalty(kl, self.beta, step)
-        return {"loss": loss, "reconstruction_nll": nll, "kl_divergence": kl.sum(dim=1)}
-
-    def elbo(self, x, eps, beta=None, c=None):
-        """E_q[log p(x|z)] - beta KL(q(z|x) || p(z)): (N,) nats (Kingma 2013, equation 3).
-
-        beta defaults to the model's own. With beta = 1 it is the ELBO, a lower bound of log p(x).
-        """
-        mu, logvar, _, logits = self(x, eps, c)
-        beta = self.beta if beta is None else beta
-        return -self.reconstruction_nll(logits, x) - beta * self.kl_divergence(mu, logvar)
-
-    def posterior_samples(self, x, eps, c=None):
-        """K samples of q(z|x) for each image, and how well each explains it.
-
-        eps (N, K, Z) -> mu, logvar (N, Z), z (N, K, Z), log p(x|z) (N, K) nats.
-        """
-        n, k, _ = eps.shape
-        mu, logvar = self.encode(x, c)
-
-        def k_times(tensor):  # (N, ...) -> (N K, ...), without a copy where there is one image
-            return None if tensor is None else tensor.unsqueeze(1).expand(n, k, *tensor.shape[1:]).flatten(0, 1)
-
-        z = self.reparameterize(k_times(mu), k_times(logvar), eps.flatten(0, 1)).view(eps.shape)
-        log_likelihood = -self.reconstruction_nll(self.decode(z.flatten(0, 1), k_times(c)), k_times(x))
-        return mu, logvar, z, log_likelihood.view(n, k)
-
-    def log_weights(self, x, eps, c=None):
-        """log w = log p(x|z) + log p(z) - log q(z|x) of K samples z of q(z|x): eps (N, K, Z) -> (N, K) nats.
-
-        E_q[w] = p(x), so that their log-mean-exp over K bounds log p(x) from below (Burda et al. 2015,
-        arXiv:1509.00519, equation 8), the tighter the larger K.
-        """
-        mu, logvar, z, log_likelihood = self.posterior_samples(x, eps, c)
-        return log_likelihood + log_normal(z) - log_normal(z, mu.unsqueeze(1), logvar.unsqueeze(1))
-
     def sample(self, z, c=None):
         """The mean image of p(x|z), in [0, 1], which is what one looks at: (N, C, H, W)."""
         logits = self.decode(z, c)
-        return torch.sigmoid(logits) if self.likelihood == "bernoulli" else logits.clamp(0, 1)
+        return torch.sigmoid(logits) if self.options.likelihood == "bernoulli" else logits.clamp(0, 1)
 
     # Checks: every mistake is told where it enters.
 
@@ -381,11 +321,12 @@ class VAE(TrainableModel):
             f"x must be at least one image, shape (N, {str(self.image_shape)[1:]}, got {tuple(x.shape)}",
         )
         least, most = torch.aminmax(x)
-        inside = torch.isfinite(x).all() if self.likelihood == "gaussian" else least >= 0 and most <= 1
+        gaussian = self.options.likelihood == "gaussian"
+        inside = torch.isfinite(x).all() if gaussian else least >= 0 and most <= 1
         require(
             x.is_floating_point() and inside,  # NaN fails every comparison
-            f"x must be {'finite floats' if self.likelihood == 'gaussian' else 'floats in [0, 1]'}, got {x.dtype} from "
-            f"{least} to {most}: scale it, as x / 255",
+            f"x must be {'finite floats' if gaussian else 'floats in [0, 1]'}, got {x.dtype} from {least} to {most}: "
+            "scale it, as x / 255",
         )
 
     def check_latents(self, **latents):
@@ -406,27 +347,128 @@ class VAE(TrainableModel):
                 f"{name} must be finite, got NaN or infinity: if training diverged, lower the learning rate"
             )
 
-    def config(self):
-        """The arguments that build this model again, with the name of its class."""
-        names = (
-            "latent_dim",
-            "beta",
-            "architecture",
-            "hidden_dims",
-            "image_shape",
-            "activation",
-            "likelihood",
-            "sigma",
-        )
-        values = {name: getattr(self, name) for name in names}
-        return {"class": type(self).__name__} | values | {"kl_schedule": asdict(self.kl_schedule)}
+
+class BaseVAE(EncoderDecoder):
+    """p(z) = N(0, I), p(x|z) of the decoder, q(z|x) = N(mu, diag(sigma^2)) of the encoder, and the bounds they give.
+
+    What is minimised, `terms`, is a paper's own: `VAE` below, and the files beside this one.
+    """
+
+    @property
+    def noise_shape(self):
+        return (self.latent_dim,)
+
+    def reparameterize(self, mu, logvar, eps):
+        """z = mu + sigma * eps, a sample of q(z|x) that gradients pass through (Kingma 2013, section 2.4). (N, Z)."""
+        self.check_latents(mu=mu, logvar=logvar, eps=eps)
+        sigma = torch.exp(logvar / 2)  # the square root of the variance: hence the half
+        self.check_finite("sigma = exp(logvar / 2)", sigma)
+        return mu + sigma * eps
+
+    def kl_divergence(self, mu, logvar):
+        """KL(q(z|x) || N(0, I)): (N,) nats, summed over the latents (Kingma 2013, appendix B)."""
+        return self.kl_per_latent(mu, logvar).sum(dim=1)
+
+    def kl_per_latent(self, mu, logvar):
+        """Its summands, (N, Z) nats."""
+        self.check_latents(mu=mu, logvar=logvar)
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+        self.check_finite("the KL divergence", kl)
+        return kl
+
+    def forward(self, x, eps, c=None):
+        """x (N, C, H, W), eps (N, Z), c (N,) labels -> mu, logvar, z (N, Z) and logits (N, C, H, W)."""
+        mu, logvar = self.encode(x, c)
+        z = self.reparameterize(mu, logvar, eps)
+        logits = self.decode(z, c)
+        return mu, logvar, z, logits
+
+    def elbo(self, x, eps, beta=1.0, c=None):
+        """E_q[log p(x|z)] - beta KL(q(z|x) || p(z)): (N,) nats (Kingma 2013, equation 3).
+
+        With beta = 1, whatever the model was trained with, it is the ELBO, a lower bound of log p(x).
+        """
+        check_option("beta", beta, float, {"least": 0})
+        mu, logvar, _, logits = self(x, eps, c)
+        return -self.reconstruction_nll(logits, x) - beta * self.kl_divergence(mu, logvar)
+
+    def posterior_samples(self, x, eps, c=None):
+        """K samples of q(z|x) for each image, and how well each explains it.
+
+        eps (N, K, Z) -> mu, logvar (N, Z), z (N, K, Z), log p(x|z) (N, K) nats.
+        """
+        n, k, _ = eps.shape
+        mu, logvar = self.encode(x, c)
+
+        def k_times(tensor):  # (N, ...) -> (N K, ...), without a copy where there is one image
+            return None if tensor is None else tensor.unsqueeze(1).expand(n, k, *tensor.shape[1:]).flatten(0, 1)
+
+        z = self.reparameterize(k_times(mu), k_times(logvar), eps.flatten(0, 1)).view(eps.shape)
+        log_likelihood = -self.reconstruction_nll(self.decode(z.flatten(0, 1), k_times(c)), k_times(x))
+        return mu, logvar, z, log_likelihood.view(n, k)
+
+    def log_weights(self, x, eps, c=None):
+        """log w = log p(x|z) + log p(z) - log q(z|x) of K samples z of q(z|x): eps (N, K, Z) -> (N, K) nats.
+
+        E_q[w] = p(x), so that their log-mean-exp over K bounds log p(x) from below (Burda et al. 2015,
+        arXiv:1509.00519, equation 8), the tighter the larger K.
+        """
+        mu, logvar, z, log_likelihood = self.posterior_samples(x, eps, c)
+        return log_likelihood + log_prior_over_posterior(z, mu, logvar)
+
+
+def log_prior_over_posterior(z, mu, logvar):
+    """log p(z) - log q(z|x): K samples z (N, K, Z), mu, logvar (N, Z) -> (N, K) nats, summed over the latents."""
+    return (log_normal(z) - log_normal(z, mu.unsqueeze(1), logvar.unsqueeze(1))).sum(dim=-1)
 
 
 def log_normal(z, mu=None, logvar=None):
-    """log N(z; mu, diag(exp(logvar))), or log N(z; 0, I): (..., Z) -> (...,) nats, summed over the latents."""
+    """log N(z_d; mu_d, exp(logvar_d)), or log N(z_d; 0, 1), per latent: nats, of the shape that all broadcast to."""
     if mu is None:
-        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=-1)
-    return -0.5 * ((z - mu).square() * torch.exp(-logvar) + logvar + math.log(2 * math.pi)).sum(dim=-1)
+        return -0.5 * (z.square() + math.log(2 * math.pi))
+    return -0.5 * ((z - mu).square() * torch.exp(-logvar) + logvar + math.log(2 * math.pi))
+
+
+@dataclass
+class VAEOptions(KLSchedule, NetworkOptions):
+    """The networks, and how the KL enters the loss."""
+
+    def check(self, flags=False):
+        super().check(flags)
+        require(
+            self.latent_dim % self.group_size == 0,
+            f"{self.latent_dim} latents do not make groups of {self.group_size}",
+        )
+
+
+class VAE(BaseVAE):
+    """The VAE of Kingma & Welling 2013, and with another beta that of Higgins 2017.
+
+    Its options are those of `KLSchedule` (beta, annealing, free bits, capacity) and of `EncoderDecoder`.
+    """
+
+    Options = VAEOptions
+
+    @property
+    def couples_batch(self):
+        return self.options.couples_batch
+
+    def terms(self, x, eps, c=None, step=None):
+        """What training minimises and what it is made of, each (N,) nats per image; train and test use this alone.
+
+        loss = reconstruction_nll + beta * kl_divergence: minus equation (4) of Higgins 2017; for beta = 1 it is minus
+        the ELBO, estimated with one sample (Kingma 2013, equation 10); with c, minus Sohn 2015's bound. A KL schedule
+        may put another penalty in the place of beta * kl_divergence, which depends on the training `step`.
+        """
+        mu, logvar, _, logits = self(x, eps, c)
+        nll, kl = self.reconstruction_nll(logits, x), self.kl_per_latent(mu, logvar)
+        loss = nll + self.options.penalty(kl, step)
+        return {"loss": loss, "reconstruction_nll": nll, "kl_divergence": kl.sum(dim=1)}
+
+    @classmethod
+    def family(cls):
+        """`VAE.load` reads the run of any relative: an IWAE or a FactorVAE is a VAE in the field's language."""
+        return EncoderDecoder if cls is VAE else cls
 
 
 class ConditionalVAE(VAE):
@@ -439,57 +481,46 @@ class ConditionalVAE(VAE):
     latent code is then free of the class: it keeps what the label does not say, such as slant and stroke.
     """
 
+    from_data = (*VAE.from_data, "num_classes")
+
     def __init__(self, num_classes=10, **options):
         require_positive_ints(num_classes=num_classes)
         self.num_classes = num_classes
         super().__init__(**options)
 
-    def config(self):
-        return super().config() | {"num_classes": self.num_classes}
 
-
-class Autoencoder(VAE):
+class Autoencoder(EncoderDecoder):
     """The same networks without the V: z = mu, no noise, and no KL in the loss.
 
-    It reconstructs better than the VAE, and its codes lie where they like: draws from N(0, I) decode to nothing.
+    It reconstructs better than the VAE, and its codes lie where they like: draws from N(0, I) decode to nothing. A
+    point is no distribution, so there is no bound: an autoencoder has neither `elbo` nor `log_weights`.
     """
 
-    elbo_terms = ()  # a point is no distribution: there is no bound
+    elbo_terms = ()
 
     def __init__(self, **options):
-        require(options.get("beta", 1) == 1, "an autoencoder has no KL for beta to weigh: leave out beta")
-        refuse_kl_schedule("an autoencoder", options)
         super().__init__(**options)
         self.encoder.logvar.requires_grad_(False)  # nothing uses it
 
-    def reparameterize(self, mu, logvar, eps):
-        """The code itself, mu. (N, Z)."""
-        self.check_latents(mu=mu, logvar=logvar, eps=eps)
-        return mu
+    def forward(self, x, c=None):
+        """x (N, C, H, W) -> z (N, Z) and logits (N, C, H, W)."""
+        z = self.embed(x, c)
+        return z, self.decode(z, c)
 
     def terms(self, x, eps, c=None, step=None):
-        nll = self.reconstruction_nll(self(x, eps, c)[-1], x)
+        nll = self.reconstruction_nll(self(x, c)[-1], x)
         return {"loss": nll, "reconstruction_nll": nll}
 
 
-def refuse_kl_schedule(name, options):
-    """For a model whose loss does not look at `kl_schedule`."""
-    default = KLSchedule()
-    require(
-        options.get("kl_schedule") in (None, default, asdict(default)),
-        f"{name} has no KL schedule: leave out annealing, free bits and capacity",
-    )
-
-
 def load_model(path):
-    """The model behind a .safetensors file: as config.json beside it says, or else the default convolutional VAE."""
-    if Path(path).is_file() and Path(path).with_name("config.json").is_file():
-        model = VAE.from_config(Path(path).parent)
-    else:
-        weights = read_weights(path)
+    """The model behind a .safetensors file: as the file says, or config.json beside it, or else the default VAE."""
+    weights = read_weights(path)
+    try:
+        model = VAE.from_config(*read_description(path))
+    except FileNotFoundError:  # an older file, alone
         latent_dim = weights["encoder.mu.bias"].numel() if "encoder.mu.bias" in weights else 1
         model = VAE(latent_dim=max(latent_dim, 1))
-    model.load_weights(path)
+    model.load_tensors(weights, path)
     return model
 
 
@@ -497,64 +528,36 @@ def load_model(path):
 
 
 @dataclass
-class VaeConfig(TrainingConfig):
+class VaeConfig(VAEOptions, TrainingConfig):
     """Train a VAE, a beta-VAE, a conditional VAE or an autoencoder, or report on weights that any level wrote.
 
     Expect -ELBO near 193 nats per test image after 60 epochs of the digits (half a minute on two cores), near 101 after
     10 epochs of MNIST (three minutes).
     """
 
-    beta: float = 1.0
-    """Weight of the KL in training; 1 is the VAE, more asks for a simpler code. Reports always use 1."""
     conditional: bool = False
     """Give both networks the class label: the CVAE."""
     autoencoder: bool = False
     """Train without noise and without the KL: the baseline that shows why the V matters."""
-    architecture: Literal["conv", "mlp"] = "conv"
-    """Convolutions, or the fully connected network of the early papers."""
-    hidden_dims: tuple[int, ...] = (400, 400)
-    """Sizes of the hidden layers of --architecture mlp, encoder's order; with none given it is linear."""
-    latent_dim: int | None = None
-    """Size of z; by default 20, or that of --weights."""
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """Of a pixel given z: on or off, or a grey value with squared error."""
-    sigma: float | Literal["learned"] = 1.0
-    """Standard deviation of the gaussian likelihood, in units of the grey value (0 to 1), or learned."""
-    kl_schedule: Literal["constant", "linear", "sigmoid", "cyclical"] = "constant"
-    """How the KL's weight rises to beta over the first --kl-steps training steps."""
-    kl_steps: int = 1
-    """Training steps that --kl-schedule or --capacity takes."""
-    free_bits: float = 0.0
-    """Nats that each latent may spend for free, against posterior collapse."""
-    capacity: float | None = None
-    """Train with gamma * |KL - C| instead of beta * KL, with C growing from 0 to this many nats over --kl-steps."""
-    capacity_gamma: float = 1000.0
-    """The gamma of --capacity."""
+
+    def check(self, flags=False):
+        super().check(flags)
+        require(not (self.autoencoder and self.conditional), "--autoencoder and --conditional: choose one")
+        default = KLSchedule()
+        require(
+            not self.autoencoder or all(getattr(self, name) == value for name, value in vars(default).items()),
+            "an autoencoder has no KL: leave out --beta and its schedule",
+        )
 
 
-def build_model(config, train_images=None):
-    """A new model as the options ask, for the train_images' shape (28x28 without them). Raises ValueError."""
-    require(not (config.autoencoder and config.conditional), "--autoencoder and --conditional: choose one")
-    require(config.capacity is not None or config.capacity_gamma == 1000, "--capacity-gamma belongs to --capacity")
-    # A schedule of one step would be no schedule, and steps without one would be ignored.
-    scheduled = config.kl_schedule != "constant" or config.capacity is not None
-    require(scheduled == (config.kl_steps > 1), "--kl-schedule and --capacity go together with --kl-steps above 1")
-    options = {
-        name: getattr(config, name) for name in ("beta", "architecture", "hidden_dims", "likelihood", "sigma")
-    } | {
-        "latent_dim": 20 if config.latent_dim is None else config.latent_dim,
-        "image_shape": train_images.image_shape if train_images else (1, 28, 28),
-        "kl_schedule": KLSchedule(
-            shape=config.kl_schedule,
-            steps=config.kl_steps,
-            free_bits=config.free_bits,
-            capacity=config.capacity,
-            gamma=config.capacity_gamma,
-        ),
-    }
+def build_model(config, train_images):
+    """A new model as the options ask, for the images' shape and classes. Raises ValueError."""
     if config.conditional:
-        return ConditionalVAE(num_classes=num_classes(config.data), **options)
-    return (Autoencoder if config.autoencoder else VAE)(**options)
+        classes = len(train_images.class_names)
+        require(classes > 0, f"--conditional needs classes, and --data {config.data} has none: put them in sub-folders")
+        return ConditionalVAE.from_options(config, num_classes=classes, image_shape=train_images.image_shape)
+    kind = Autoencoder if config.autoencoder else VAE
+    return kind.from_options(config, image_shape=train_images.image_shape)
 
 
 def report_first_values(model, test_images, config):
@@ -563,28 +566,26 @@ def report_first_values(model, test_images, config):
 
     if not model.elbo_terms:
         return report_of_terms(model, test_images, config)
-    dtype = next(model.parameters()).dtype
+    parameter = next(model.parameters())
     eps = torch.from_numpy(report_noise(config.seed, len(test_images), model.latent_dim))
-    thresholds = test_images.draw_thresholds(
-        len(test_images), torch.Generator(test_images.labels.device).manual_seed(config.seed)
-    )
+    generator = torch.Generator(parameter.device).manual_seed(config.seed)
     parts = []
     with torch.no_grad():
         for index in torch.arange(len(test_images)).split(1000):
-            x, c = test_images.batch(index, None if thresholds is None else thresholds[index])
-            x, c = x.to(dtype), c if model.num_classes else None
+            x, c = test_images.batch(index, generator)
+            x, c = x.to(parameter.dtype), c if model.num_classes else None
             mu, logvar, z, logits = model(x, eps[index].to(x), c)
             nll, kl = model.reconstruction_nll(logits, x), model.kl_divergence(mu, logvar)
             parts.append([tensor.cpu().numpy() for tensor in (nll, kl, mu, logvar, z, logits[:1])])
     arrays = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return report(
-        config.data, config.seed, *arrays, binarisation=describe(config.data, config.binarisation, config.seed)
-    )
+    return report(config.data, config.seed, *arrays, binarisation=describe(config, test_images))
 
 
 def main(argv=None):
-    run_script(__file__, VaeConfig, build_model, argv, load_model, report_first_values)
+    run_script(__file__, VaeConfig, build_model, load_model, argv, report_first_values)
 
 
 if __name__ == "__main__":
-    main()
+    import vae_paper  # by its own name, so that its classes are those that other files import
+
+    run_as_script(vae_paper.main)

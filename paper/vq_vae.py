@@ -29,6 +29,10 @@ Run it with
 Paper: van den Oord, Vinyals & Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -39,7 +43,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiment import TrainingConfig, report_of_terms, run_script
-from trainer import TrainableModel, require, require_positive_ints
+from processes import gathered, summed
+from trainable import Options, TrainableModel, option, require
 
 
 def nearest(vectors, codebook):
@@ -86,19 +91,22 @@ class Codebook(nn.Module):
             return self.quantize(z_e, keys)
 
     def quantize(self, z_e, keys):
-        n, _, h, w = z_e.shape
+        n, code_dim, h, w = z_e.shape
         vectors = z_e.detach().movedim(1, 3).flatten(0, 2)  # (M, D), M = N h w
         if self.training:
-            self.revive(vectors, keys.flatten())
+            self.revive(gathered(vectors), gathered(keys.flatten()))
         codes = nearest(vectors, self.entries.detach())
-        z_q = F.embedding(codes, self.entries).view(n, h, w, -1).movedim(3, 1)
+        z_q = F.embedding(codes, self.entries).view(n, h, w, code_dim).movedim(3, 1)
         if self.training:
             self.update(vectors, codes)
         return z_q, codes.view(n, h, w)
 
     @torch.no_grad()
     def revive(self, vectors, keys):
-        """Put dead entries onto vectors of the batch, drawn by the order of `keys` (M,), and give them a fair share."""
+        """Put dead entries onto vectors of the batch, drawn by the order of `keys` (M,), and give them a fair share.
+
+        vectors (M, D): with many processes those of all, so that every process has the same codebook.
+        """
         fair = len(vectors) / len(self.counts)
         dead = self.counts < self.REVIVE_BELOW * fair  # (K,)
         drawn = keys.argsort()[torch.arange(len(dead), device=keys.device) % len(keys)]
@@ -109,11 +117,14 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def update(self, vectors, codes):
-        """The running means of the batch's counts and sums; for "ema" the entries are their ratio (appendix A.1)."""
+        """The running means of the batch's counts and sums; for "ema" the entries are their ratio (appendix A.1).
+
+        vectors (M, D), codes (M,): with many processes this one's.
+        """
         chosen = F.one_hot(codes, len(self.counts)).to(vectors)  # (M, K)
-        self.counts.lerp_(chosen.sum(dim=0), 1 - self.decay)
+        self.counts.lerp_(summed(chosen.sum(dim=0)), 1 - self.decay)
         if self.kind == "ema":
-            self.sums.lerp_(chosen.T @ vectors, 1 - self.decay)
+            self.sums.lerp_(summed(chosen.T @ vectors), 1 - self.decay)
             # Laplace smoothing: a little is added to every count, so that none is zero, and the total stays.
             total, least = self.counts.sum(), 1e-5
             smoothed = (self.counts + least) * total / (total + least * len(self.counts))
@@ -188,29 +199,39 @@ class ResidualBlock(nn.Module):
         return h + self.conv2(F.relu(self.conv1(F.relu(h))))
 
 
+@dataclass
+class VQVAEOptions(Options):
+    """The codebook, and how it is learned."""
+
+    num_codes: int = option(32, least=1, most=65_536)
+    """Entries in the codebook; the paper's 512 are for natural images."""
+    code_dim: int = option(16, least=1)
+    """Numbers in each entry."""
+    codebook: Literal["ema", "gradient"] = "ema"
+    """How the codebook follows the encoder: as running means, or by gradients."""
+    commitment: float = option(0.25, least=0)
+    """Weight of the term that keeps the encoder near the codebook."""
+    decay: float = option(0.95, least=0, below=1)
+    """Of the running means, per step; 0.99, the paper's, settles after several hundred steps."""
+
+
 class VQVAE(TrainableModel):
     """The encoder, the codebook, the decoder with a Bernoulli likelihood, and the prior over the codes.
 
-    num_codes: K. code_dim: D. codebook: "ema" or "gradient". commitment: weight of the third term. decay: of the
-    running means. image_shape: (C, H, W), sides multiples of 4. Raises ValueError for arguments out of range.
+    image_shape: (C, H, W), sides multiples of 4. Its options are those of `VQVAEOptions`: num_codes is K, code_dim D.
     """
 
+    Options = VQVAEOptions
     couples_batch = True  # through the codebook's running means
     elbo_terms = ("reconstruction_nll", "prior_nll")
-    fast = ("codebook.entries",)  # if they learn by gradients: at the encoder's own pace they lag behind it
+    far_to_go = ("codebook.entries",)  # if they learn by gradients: at the encoder's own pace they lag behind it
     units = MappingProxyType({"distance": "squared distance", "perplexity": "entries of a batch"})
 
-    def __init__(self, num_codes=32, code_dim=16, codebook="ema", commitment=0.25, decay=0.95, image_shape=(1, 28, 28)):
-        super().__init__()
-        image_shape = tuple(image_shape)
-        require(len(image_shape) == 3 and min(image_shape) >= 1, f"image_shape must be (C, H, W), got {image_shape}")
-        self.image_shape = channels, height, width = image_shape
-        require_positive_ints(num_codes=num_codes, code_dim=code_dim)
-        require(codebook in ("ema", "gradient"), f"codebook must be ema or gradient, got {codebook!r}")
-        require(0 <= commitment < math.inf, f"commitment must be a finite number of at least 0, got {commitment}")
-        require(0 <= decay < 1, f"decay must lie in [0, 1), got {decay}")
+    def __init__(self, image_shape=(1, 28, 28), **options):
+        super().__init__(image_shape, **options)
+        channels, height, width = self.image_shape
         require(height % 4 == width % 4 == 0, f"images need sides that are multiples of 4, got {self.image_shape}")
-        self.num_codes, self.code_dim, self.commitment = num_codes, code_dim, commitment
+        num_codes, code_dim = self.options.num_codes, self.options.code_dim
         self.grid = (height // 4, width // 4)
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, 32, 3, stride=2, padding=1),  # (N, 32, 14, 14)
@@ -220,7 +241,7 @@ class VQVAE(TrainableModel):
             nn.ReLU(),
             nn.Conv2d(64, code_dim, 1),  # (N, D, 7, 7)
         )
-        self.codebook = Codebook(num_codes, code_dim, codebook, decay)
+        self.codebook = Codebook(num_codes, code_dim, self.options.codebook, self.options.decay)
         self.decoder = nn.Sequential(
             nn.Conv2d(code_dim, 64, 3, padding=1),  # (N, 64, 7, 7)
             ResidualBlock(64),
@@ -262,9 +283,9 @@ class VQVAE(TrainableModel):
         to_encoder = (z_e - z_q.detach()).square().flatten(1).sum(dim=1)
         to_codebook = (z_e.detach() - z_q).square().flatten(1).sum(dim=1) if self.codebook.kind == "gradient" else 0.0
         prior_nll = self.prior.nll(codes)
-        counts = torch.bincount(codes.flatten(), minlength=self.num_codes).to(x.dtype)
+        counts = summed(torch.bincount(codes.flatten(), minlength=self.options.num_codes)).to(x.dtype)
         return {
-            "loss": nll + self.commitment * to_encoder + to_codebook + prior_nll,
+            "loss": nll + self.options.commitment * to_encoder + to_codebook + prior_nll,
             "reconstruction_nll": nll,
             "prior_nll": prior_nll,
             "distance": to_encoder,
@@ -279,53 +300,36 @@ class VQVAE(TrainableModel):
                 f"x must be floats in [0, 1] of shape (N, {str(self.image_shape)[1:]}, got {x.dtype} {tuple(x.shape)}",
             )
 
-    def config(self):
-        names = ("num_codes", "code_dim", "commitment", "image_shape")
-        own = {name: getattr(self, name) for name in names}
-        return {"class": "VQVAE"} | own | {"codebook": self.codebook.kind, "decay": self.codebook.decay}
-
 
 @dataclass
-class VqConfig(TrainingConfig):
+class VqConfig(VQVAEOptions, TrainingConfig):
     """Train a VQ-VAE (van den Oord 2017) with a small PixelCNN as the prior over its codes.
 
     Expect -ELBO near 244 nats per test image after 60 epochs of the digits (reconstruction 163, prior 81; a minute and
     a half on two cores), near 128 (55 and 74) after 10 epochs of MNIST (ten minutes).
     """
 
-    num_codes: int = 32
-    """Entries in the codebook; the paper's 512 are for natural images."""
-    code_dim: int = 16
-    """Numbers in each entry."""
-    codebook: Literal["ema", "gradient"] = "ema"
-    """How the codebook follows the encoder: as running means, or by gradients."""
-    commitment: float = 0.25
-    """Weight of the term that keeps the encoder near the codebook."""
-    decay: float = 0.95
-    """Of the running means, per step; 0.99, the paper's, settles after several hundred steps."""
-
 
 def build_model(config, train_images):
-    return VQVAE(
-        config.num_codes, config.code_dim, config.codebook, config.commitment, config.decay, train_images.image_shape
-    )
+    return VQVAE.from_options(config, image_shape=train_images.image_shape)
 
 
 @torch.no_grad()
-def code_counts(model, images):
-    """How often each entry is chosen over all images: (K,)."""
-    parts = torch.arange(len(images)).split(1000)
-    dtype = model.codebook.counts.dtype
-    codes = torch.cat([model.encode(images.batch(part)[0].to(dtype)).flatten() for part in parts])
-    return torch.bincount(codes, minlength=model.num_codes).cpu()
+def code_counts(model, images, seed):
+    """How often each entry is chosen over all images: (K,). seed: of a fresh binarisation."""
+    counts = model.codebook.counts
+    generator = torch.Generator(counts.device).manual_seed(seed)
+    parts = torch.arange(len(images), device=counts.device).split(1000)
+    codes = torch.cat([model.encode(images.batch(part, generator)[0].to(counts)).flatten() for part in parts])
+    return torch.bincount(codes, minlength=model.options.num_codes).cpu()
 
 
 def report(model, test_images, config):
-    used = code_counts(model, test_images)
+    used = code_counts(model, test_images, config.seed)
     return (
         report_of_terms(model, test_images, config)
         + f"\ncodebook over the test set: perplexity {perplexity(used.double()):.1f}, "
-        + f"{int((used > 0).sum())} of {model.num_codes} entries used"
+        + f"{int((used > 0).sum())} of {model.options.num_codes} entries used"
     )
 
 
@@ -335,9 +339,9 @@ def draw(folder, model, images, seed, rows=()):
     from level_script import save_loss_curves
     from pictures import loss_curves, save_codebook_use, save_reconstructions, save_samples
 
-    device, dtype = model.codebook.counts.device, model.codebook.counts.dtype
-    x = images.batch(slice(0, 10))[0].to(dtype)
-    uniform = torch.rand(80, *model.grid, generator=torch.Generator().manual_seed(seed)).to(device)
+    counts = model.codebook.counts
+    x = images.batch(slice(0, 10), torch.Generator(counts.device).manual_seed(seed))[0].to(counts)
+    uniform = torch.rand(80, *model.grid, generator=torch.Generator().manual_seed(seed)).to(counts)
     if rows:
         save_loss_curves(folder / "loss_curves.png", loss_curves(rows), model.units)
     decoded = torch.sigmoid(model.decode(model.encode(x)))
@@ -345,12 +349,14 @@ def draw(folder, model, images, seed, rows=()):
     save_samples(
         folder / "samples.png", model.sample(uniform).unflatten(0, (8, 10)).cpu(), source="codes drawn from the prior"
     )
-    save_codebook_use(folder / "codebook_use.png", code_counts(model, images).numpy())
+    save_codebook_use(folder / "codebook_use.png", code_counts(model, images, seed).numpy())
 
 
 def main(argv=None):
-    run_script(__file__, VqConfig, build_model, argv, VQVAE.load_file, report, draw)
+    run_script(__file__, VqConfig, build_model, VQVAE.load_file, argv, report, draw)
 
 
 if __name__ == "__main__":
-    main()
+    import vq_vae  # by its own name, so that its classes are those that other files import
+
+    run_as_script(vq_vae.main)

@@ -1,4 +1,7 @@
-"""Real processes under torchrun against one process: the same weights, the same table, one report, one folder."""
+"""The scripts under torchrun: the same weights, table and report as by one process, one folder; and what ends them.
+
+That every paper's steps are the same in two processes is tested in test_processes.py; here are whole scripts.
+"""
 
 import contextlib
 import csv
@@ -33,17 +36,31 @@ RUNS = {  # name: script, options, epochs
     ),
     "convolutions and classes": ("vae_paper", ["--conditional", "--latent-dim", 3, "--train-images", 33], 2),
     "autoencoder": ("vae_paper", [*MLP, "--autoencoder", "--train-images", 33], 2),
+    # Losses that look at the whole batch; the last one of 33 images is a single one, or joins the one before it.
+    "free bits": ("vae_paper", [*MLP, "--free-bits", 0.5, "--train-images", 33], 2),
+    "capacity": ("vae_paper", [*MLP, "--capacity", 5, "--kl-steps", 4, "--train-images", 33], 2),
+    "total correlation": ("beta_tcvae", ["--train-images", 33], 2),
+    "total correlation, weighted": ("beta_tcvae", ["--estimator", "mws", "--train-images", 33], 2),
+    "a discriminator": ("factor_vae", ["--discriminator-width", 32, "--train-images", 33], 2),
+    "a codebook": ("vq_vae", ["--train-images", 33], 2),
+    "a codebook with gradients": ("vq_vae", ["--codebook", "gradient", "--train-images", 33], 2),
 }
-SLOW = ("convolutions and classes", "autoencoder")
+FAST = "k samples, drawn anew, an image left over"
+FILES = {"model.safetensors", "config.json", "resume.pt", "metrics.csv", "summary.json"}
 PICTURES = {"loss_curves", "reconstructions", "samples", "latent_space", "interpolation", "traversal"}
-FILES = {"model.safetensors", "config.json", "resume.pt", "metrics.csv", "summary.json"} | {
-    f"{name}.png" for name in PICTURES
-}
+VQ_PICTURES = {"loss_curves", "reconstructions", "samples", "codebook_use"}
 
 
-def torchrun_command(script, *args):
+def torchrun_command(script, *args, logs=None):
+    """Two processes of a script, a paper's or any other; in the folder `logs`, each process's streams."""
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    start += [] if logs is None else ["--redirects", "3", "--log-dir", str(logs)]
     return [*start, str(PAPER / f"{script}.py"), *map(str, args)]
+
+
+def logged(logs):
+    """What each process wrote to stderr."""
+    return [path.read_text() for path in sorted(logs.glob("*/*/*/stderr.log"))]
 
 
 def environment():
@@ -62,12 +79,13 @@ def alone(script, *args, cwd):
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(cwd):
         patch.setattr("pictures.draw_all", lambda *args: None)
+        patch.setattr("vq_vae.draw", lambda *args: None)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
             importlib.import_module(script).main([str(arg) for arg in args])
     return out.getvalue()
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in RUNS])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name != FAST)) for name in RUNS])
 def pair(request, tmp_path_factory):
     """One of RUNS, by one process and by two."""
     script, options, epochs = RUNS[request.param]
@@ -76,7 +94,11 @@ def pair(request, tmp_path_factory):
     report = alone(script, *args, "--out", "one", cwd=cwd)
     done = torchrun(script, *args, "--out", "two", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    return SimpleNamespace(cwd=cwd, one=cwd / "one", two=cwd / "two", report=report, done=done, epochs=epochs)
+    pictures = VQ_PICTURES if script == "vq_vae" else PICTURES
+    files = FILES | {f"{name}.png" for name in pictures}
+    return SimpleNamespace(
+        cwd=cwd, files=files, one=cwd / "one", two=cwd / "two", report=report, done=done, epochs=epochs
+    )
 
 
 def rows(folder):
@@ -111,7 +133,7 @@ def test_two_processes_print_one_report_and_own_one_folder(pair):
             with contextlib.suppress(ValueError):
                 expected, word = pytest.approx(float(expected), abs=1.1e-3), float(word)
             assert word == expected
-    assert {path.name for path in pair.two.iterdir()} == FILES
+    assert {path.name for path in pair.two.iterdir()} == pair.files
     assert {path.name for path in pair.cwd.iterdir()} == {"one", "two"}
     assert pair.done.stderr.count("weights and pictures in two") == 1
     assert "Traceback" not in pair.done.stderr
@@ -139,32 +161,15 @@ def test_a_run_of_one_process_goes_on_in_two(tmp_path):
 
 # --- What two processes cannot do ------------------------------------------------------------------------------------
 
-COUPLED = {  # script: options, the model's name
-    "vq_vae": ([], "VQVAE"),
-    "factor_vae": (["--discriminator-width", 32], "FactorVAE"),
-    "beta_tcvae": ([], "BetaTCVAE"),
-    "vae_paper": (["--free-bits", 1], "VAE"),
-}
-
-
-@pytest.mark.parametrize(
-    "script", [pytest.param(name, marks=[pytest.mark.slow] * (name != "vae_paper")) for name in COUPLED]
-)
-def test_a_loss_that_couples_the_batch_is_refused_once(tmp_path, script):
-    options, name = COUPLED[script]
-    done = torchrun(script, *options, "--epochs", 1, "--device", "cpu", cwd=tmp_path)
-    assert done.returncode != 0
-    assert done.stdout == ""
-    line = f"{script}.py: error: the loss of this {name} couples the whole batch: train it in one process, not 2\n"
-    assert done.stderr.count(line) == done.stderr.count(f"{script}.py: error:") == 1
-    assert not list(tmp_path.iterdir())
-
 
 @pytest.mark.slow
 def test_a_batch_of_one_image_is_not_shared(tmp_path):
     done = torchrun("vae_paper", "--batch-size", 1, "--epochs", 1, "--device", "cpu", cwd=tmp_path)
     assert done.returncode != 0
-    assert done.stderr.count("2 processes cannot share batches of 1 images") == 1
+    assert done.stdout == ""
+    message = "2 processes cannot share batches of 1 images: start fewer, or give a larger --batch-size"
+    line = f"vae_paper.py: error: {message}\n"
+    assert done.stderr.count(line) == done.stderr.count("vae_paper.py: error:") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -172,7 +177,7 @@ def refusal(script, *args, cwd):
     """What a script says in this process, which takes itself for one of two."""
     err = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(cwd), contextlib.redirect_stderr(err):
-        patch.setattr(trainer, "processes", lambda: 2)
+        patch.setattr(trainer, "num_processes", lambda: 2)
         with pytest.raises(SystemExit) as stopped:
             importlib.import_module(script).main([*map(str, args), "--device", "cpu"])
     assert stopped.value.code == 2
@@ -180,21 +185,24 @@ def refusal(script, *args, cwd):
     return err.getvalue()
 
 
-@pytest.mark.parametrize("script", COUPLED)
-def test_every_loss_that_couples_the_batch_knows_it(tmp_path, script):
-    options, name = COUPLED[script]
-    message = f"the loss of this {name} couples the whole batch: train it in one process, not 2"
-    assert refusal(script, *options, cwd=tmp_path) == f"{script}.py: error: {message}\n"
-
-
-def test_a_capacity_couples_the_batch_too(tmp_path):
-    assert "couples the whole batch" in refusal("vae_paper", "--capacity", 5, "--kl-steps", 10, cwd=tmp_path)
-
-
 @pytest.mark.parametrize("flags", [["--batch-size", 1], ["--train-images", 1]], ids=lambda flags: flags[0])
-@pytest.mark.parametrize("script", ["vae_paper", "iwae"])
+@pytest.mark.parametrize("script", ["vae_paper", "iwae", "vq_vae"])
 def test_no_process_may_be_left_without_images(tmp_path, script, flags):
     assert "2 processes cannot share batches of 1 images" in refusal(script, *flags, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_what_the_first_process_refuses_alone_is_said_once(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "something").touch()
+    command = torchrun_command("vae_paper", "--device", "cpu", "--out", "run", logs=tmp_path / "logs")
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode != 0
+    first, second = logged(tmp_path / "logs")
+    assert first.startswith("vae_paper.py: error: --out run is not empty")
+    assert first.count("\n") == 1
+    assert second == ""
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"something"}
 
 
 # --- Stopping --------------------------------------------------------------------------------------------------------
@@ -224,3 +232,79 @@ def test_two_processes_that_are_asked_to_stop_leave_a_run_that_goes_on(tmp_path)
     alone("vae_paper", "--resume", "run", "--epochs", done, cwd=tmp_path)
     alone("vae_paper", *args, "--epochs", done, "--out", "whole", cwd=tmp_path)
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def child(process, rank):
+    """The number of one of torchrun's processes."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return next(int(pid) for pid in children if f"RANK={rank}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes())
+
+
+LOST = "another process of this run has ended or does not answer; go on with --resume run\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for torchrun's processes in /proc")
+def test_kill_9_of_one_process_ends_the_other_with_one_line_and_the_run_goes_on(tmp_path):
+    args = ["--device", "cpu", "--train-images", 83, "--batch-size", 20, "--save-seconds", 0]
+    options = [*args, "--out", "run"]
+    for rank in (1, 0):  # the run is killed, goes on, and is killed again
+        logs, before = tmp_path / f"logs-{rank}", (tmp_path / "run" / "resume.pt")
+        saved = before.stat().st_mtime_ns if before.exists() else 0
+        process = subprocess.Popen(
+            torchrun_command("vq_vae", *options, "--epochs", 100_000, logs=logs),
+            cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + LIMIT
+            while time.monotonic() < deadline and not (before.exists() and before.stat().st_mtime_ns > saved):
+                time.sleep(0.01)
+            time.sleep(1)  # some epochs
+            os.kill(child(process, rank), signal.SIGKILL)
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
+        assert process.returncode != 0
+        stderr = logged(logs)
+        assert stderr.pop(rank) == ""
+        assert stderr == [f"vq_vae.py: error: {LOST}"]
+        done = len(trainer.read_state(tmp_path / "run", "vq_vae.py")["rows"])
+        options = ["--resume", "run"]
+    assert done > 1
+    for options in (["--resume", "run"], [*args, "--out", "whole"]):
+        finished = torchrun("vq_vae", *options, "--epochs", done + 1, cwd=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert rows(run) == rows(whole)
+
+
+@pytest.mark.slow
+def test_a_process_that_falls_silent_ends_the_others_after_the_time_out(tmp_path):
+    (tmp_path / "silent.py").write_text(
+        """
+import os, time
+from datetime import timedelta
+
+import experiment, vae_paper
+
+experiment.TIMEOUT = timedelta(seconds=2)
+terms, steps = vae_paper.VAE.terms, []
+
+def silent(*args):
+    steps.append(args)
+    if len(steps) == 5 and os.environ["RANK"] == "1":
+        time.sleep(600)
+    return terms(*args)
+
+vae_paper.VAE.terms = silent
+vae_paper.main()
+"""
+    )
+    logs = tmp_path / "logs"
+    command = torchrun_command(tmp_path / "silent", *MLP, "--device", "cpu", "--out", "run", logs=logs)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode != 0
+    first, second = logged(logs)
+    assert first == f"vae_paper.py: error: {LOST}"
+    assert second == ""

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from beta_tcvae import log_normal_per_latent, stratified_log_weights
+from beta_tcvae import stratified_log_weights
 from checking import Function, Misconception
+from vae_paper import log_normal
 
 
 def normal(rng, *shape):
@@ -41,7 +42,7 @@ def mixture_total_correlation(z, all_mu, all_logvar):
 
 
 def pairwise(z, all_mu, all_logvar):
-    return log_normal_per_latent(z.unsqueeze(1), all_mu, all_logvar)  # (B, N, Z)
+    return log_normal(z.unsqueeze(1), all_mu, all_logvar)  # (B, N, Z)
 
 
 def per_code(log_q, dim=1, joint_n=None, latent_n=None):
