@@ -6,6 +6,10 @@ python exercises/run.py check 3         what is right and what is not yet
 python exercises/run.py hint 3          one hint more each time
 """
 
+from level_script import run_as_script, write_beside  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import argparse
 import os
 import shlex
@@ -18,15 +22,12 @@ from pathlib import Path
 
 import course
 from course import Progress, check_file, exercises, find, shown, writing
-from level_script import run_as_script, write_beside
 
 
 def main(argv=None, folder=course.HERE):
     options = parse(argv)
     try:
         return COMMANDS[options.command](options, Path(folder))
-    except BrokenPipeError:  # nobody reads on, which is no mistake
-        raise
     except (ValueError, OSError) as error:
         print(shown(f"run.py: error: {' '.join(str(error).split())}", sys.stderr), file=sys.stderr)
         return 2
