@@ -5,14 +5,22 @@ An exercise is one Markdown file, `NN_name.md`: text, cells (```python), the stu
 """
 
 import ast
+import contextlib
+import functools
 import importlib.util
 import json
 import os
 import re
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from checking import check_function
+from filelock import FileLock
+
+from level_script import write_beside
+
+# `checking` needs PyTorch, which takes seconds to import: who only wants a hint does not wait for it.
 
 HERE = Path(__file__).resolve().parent
 
@@ -33,7 +41,7 @@ class Exercise:
 
     @property
     def text(self):
-        return self.path.read_text()
+        return self.path.read_text(encoding="utf-8")
 
     @property
     def title(self):
@@ -54,7 +62,7 @@ class Exercise:
             hint.strip() for hint in re.findall(r"<summary>Hint \d+</summary>\n(.*?)</details>", self.text, re.DOTALL)
         ]
 
-    @property
+    @functools.cached_property
     def functions(self):
         """The checks of the functions to write, by name."""
         return {
@@ -88,17 +96,39 @@ def load_module(path):
     return module
 
 
+# --- What a terminal can show ----------------------------------------------------------------------------------------
+
+IN_ASCII = str.maketrans({"✓": "+", "✗": "-", "…": "~", "█": "#", "·": "."})
+
+
+def shown(text, stream=None):
+    """The text in characters that the stream can print, by default stdout: ticks and blocks have stand-ins in ASCII."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(IN_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
 # --- What a learner has written --------------------------------------------------------------------------------------
 
 
 def code_cells(path):
     """The code of a notebook cell by cell, or a script as one cell. Raises ValueError for a damaged notebook."""
-    if path.suffix == ".py":
-        return [path.read_text()]
     try:
-        cells = json.loads(path.read_text())["cells"]
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark in front of UTF-8
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x} in line {line}): save it as UTF-8"
+        ) from None
+    if path.suffix == ".py":
+        return [text]
+    try:
+        cells = json.loads(text)["cells"]
         return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a notebook ({type(error).__name__}): `reset` makes a new one") from None
 
 
@@ -124,9 +154,11 @@ def learners_functions(path, names):
     for node in kept:
         try:
             exec(compile(ast.Module([node], []), str(path), "exec"), namespace)
-        except Exception:
+        except Exception as error:
             if isinstance(node, ast.FunctionDef) and node.name in names:
-                raise
+                raise ValueError(
+                    f"{node.name} cannot be defined, in line {node.lineno} of its cell: {type(error).__name__}: {error}"
+                ) from None
     return {name: namespace[name] for name in names if callable(namespace.get(name))}
 
 
@@ -180,17 +212,24 @@ class NotYet(Exception):
 
 def check(number, *answers, folder=HERE, seed=None):
     """The check cell of a notebook: prints what is right, raises NotYet with the advice for what is not."""
+    from checking import check_function
+
     exercise = find(number, folder)
     for answer in answers:
         result = check_function(exercise.functions[answer.__name__], answer, seed)
         if not result.ok:
-            raise NotYet(f"✗ {answer.__name__}: {result.message}")
-        print(f"✓ {answer.__name__} is {result.message}")
-        Progress(folder).pass_function(exercise, answer.__name__)
+            raise NotYet(shown(f"✗ {answer.__name__}: {result.message}"))
+        print(shown(f"✓ {answer.__name__} is {result.message}"))
+        try:
+            Progress(folder).pass_function(exercise, answer.__name__)
+        except (ValueError, OSError) as error:
+            print(shown(f"  This could not be noted: {error}"))
 
 
 def check_file(exercise, path, seed=None):
     """[(name, Result or None)] for each function of an exercise in a learner's file; None where it is missing."""
+    from checking import check_function
+
     functions = exercise.functions
     answers = learners_functions(path, functions)
     return [
@@ -203,41 +242,74 @@ def check_file(exercise, path, seed=None):
 
 
 class Progress:
-    """Which functions were right once, and how many hints were taken: work/progress.json ($COURSE_WORK elsewhere)."""
+    """Which functions were right once, and how many hints were taken: work/progress.json ($COURSE_WORK elsewhere).
+
+    Raises ValueError for a file that is damaged or cannot be read, OSError for one that cannot be written; the file
+    stays as it is.
+    """
 
     def __init__(self, folder=HERE):
         self.path = Path(os.environ.get("COURSE_WORK") or Path(folder) / "work") / "progress.json"
+        self.read()
+
+    def read(self):
+        self.passed, self.hints = {}, {}
         try:
-            content = json.loads(self.path.read_text())
-            self.passed = {str(name): list(map(str, names)) for name, names in content["passed"].items()}
-            self.hints = {str(name): int(count) for name, count in content["hints"].items()}
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            if not all(isinstance(names, list) for names in content["passed"].values()):
+                raise TypeError("the names of functions that were right must be lists")
+            self.passed = {name: list(map(str, names)) for name, names in content["passed"].items()}
+            self.hints = {name: max(int(count), 0) for name, count in content["hints"].items()}
         except FileNotFoundError:
-            self.passed, self.hints = {}, {}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self.path.replace(self.path.with_suffix(".damaged"))  # kept, in case it can be mended
-            self.passed, self.hints = {}, {}
+            pass
+        except OSError as error:
+            raise ValueError(
+                f"cannot read {self.path} ({error.strerror}): it must be a file of yours in a folder of yours"
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            raise ValueError(
+                f"{self.path} is damaged: mend it, or delete it to count again from the start (your answers stay)"
+            ) from None
 
     def pass_function(self, exercise, name):
-        names = self.passed.setdefault(exercise.name, [])
-        if name not in names:
-            names.append(name)
-            self.save()
+        def add():
+            self.passed[exercise.name] = sorted({*self.passed.get(exercise.name, ()), name})
+
+        if name not in self.passed.get(exercise.name, ()):
+            self.change(add)
 
     def take_hint(self, exercise):
         """The number of hints that are now open."""
-        self.hints[exercise.name] = min(self.hints.get(exercise.name, 0) + 1, len(exercise.hints))
-        self.save()
+
+        def one_more():
+            self.hints[exercise.name] = min(self.hints.get(exercise.name, 0) + 1, len(exercise.hints))
+
+        self.change(one_more)
         return self.hints[exercise.name]
 
     def forget(self, exercise):
-        self.passed.pop(exercise.name, None)
-        self.save()
+        self.change(lambda: self.passed.pop(exercise.name, None))
 
     def done(self, exercise):
-        return set(self.passed.get(exercise.name, ())) >= set(exercise.functions)
+        passed = self.passed.get(exercise.name)
+        return bool(passed) and set(passed) >= set(exercise.functions)
 
-    def save(self):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(".tmp")
-        beside.write_text(json.dumps({"passed": self.passed, "hints": self.hints}, indent=2) + "\n")
-        os.replace(beside, self.path)
+    def change(self, edit):
+        """Read again, edit, write: what a notebook noted in the meantime stays."""
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_suffix(".lock"), timeout=10):
+                self.read()
+                edit()
+                write_beside(self.path, json.dumps({"passed": self.passed, "hints": self.hints}, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Around what writes into a learner's folder: raises OSError with the one line that says what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        # Of a whole folder's copy, the first file's reason.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
+        raise OSError(f"cannot write {path} ({reason}): it needs a folder of yours, with room on the disk") from None

@@ -6,14 +6,22 @@ python exercises/run.py check 3         what is right and what is not yet
 python exercises/run.py hint 3          one hint more each time
 """
 
+from level_script import run_as_script, write_beside  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import argparse
+import os
+import shlex
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import course
-from course import Progress, check_file, exercises, find
+from course import Progress, check_file, exercises, find, shown, writing
 
 
 def main(argv=None, folder=course.HERE):
@@ -21,8 +29,28 @@ def main(argv=None, folder=course.HERE):
     try:
         return COMMANDS[options.command](options, Path(folder))
     except (ValueError, OSError) as error:
-        print(f"run.py: error: {error}", file=sys.stderr)
+        print(shown(f"run.py: error: {' '.join(str(error).split())}", sys.stderr), file=sys.stderr)
         return 2
+
+
+def say(text):
+    print(shown(text))
+
+
+def typed(*words):
+    """A line that works when it is typed here: the interpreter that runs, this script, and the words."""
+    words = [shortest(sys.executable), shortest(__file__), *map(str, words)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def shortest(path):
+    """A file's path from the current folder or from the root, whichever is shorter; never a bare name."""
+    try:
+        relative = os.path.relpath(path)
+    except (ValueError, OSError):  # another drive, or the current folder is gone
+        return path
+    relative = relative if os.path.dirname(relative) else os.path.join(os.curdir, relative)
+    return min(relative, path, key=len)
 
 
 def parse(argv):
@@ -44,7 +72,7 @@ def parse(argv):
         ("reset", "start an exercise again; a backup of your work is kept"),
     ):
         command = add(name, help)
-        command.add_argument("number", type=int, nargs="?" if name == "check" else None, help="of the exercise")
+        command.add_argument("number", nargs="?" if name == "check" else None, help="of the exercise")
         if name == "start":
             command.add_argument("--script", action="store_true", help="plain Python in place of a notebook")
         if name == "check":
@@ -61,17 +89,17 @@ def next_exercise(options, folder):
     done = [exercise for exercise in course_exercises if progress.done(exercise)]
     width = 30
     filled = width * len(done) // len(course_exercises)
-    print(f"[{'█' * filled}{'·' * (width - filled)}] {len(done)} of {len(course_exercises)} exercises")
+    say(f"[{'█' * filled}{'·' * (width - filled)}] {len(done)} of {len(course_exercises)} exercises")
     left = [exercise for exercise in course_exercises if exercise not in done]
     if not left:
-        print("All done. The papers behind them are in paper/README.md.")
+        say("All done. The papers behind them are in paper/README.md.")
         return 0
     exercise = left[0]
-    print(
+    say(
         f"Next: {exercise.number}. {exercise.title} ({exercise.minutes} minutes, difficulty {exercise.difficulty} of 3)"
     )
     verb = "check" if work_file(exercise, folder) else "start"
-    print(f"Type: python exercises/run.py {verb} {exercise.number}")
+    say(f"Type: {typed(verb, exercise.number)}")
     return 0
 
 
@@ -79,27 +107,33 @@ def list_exercises(options, folder):
     progress = Progress(folder)
     for exercise in exercises(folder):
         mark = "✓" if progress.done(exercise) else "…" if work_file(exercise, folder) else " "
-        print(f"{mark} {exercise.number:2d}. {exercise.title} ({exercise.minutes} minutes, {exercise.difficulty} of 3)")
+        say(f"{mark} {exercise.number:2d}. {exercise.title} ({exercise.minutes} minutes, {exercise.difficulty} of 3)")
     return 0
 
 
 def start(options, folder):
-    import jupytext
-
     exercise = find(options.number, folder)
     if path := work_file(exercise, folder):
-        raise ValueError(f"{path} is already there: go on with it, or `reset {exercise.number}` to start again")
+        raise ValueError(
+            f"{path} is already there: go on with it, or start again with {typed('reset', exercise.number)}"
+        )
     path = folder / "work" / f"{exercise.name}{'.py' if options.script else '.ipynb'}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_copy(exercise, path)
+    return 0
+
+
+def write_copy(exercise, path):
+    """The learner's own copy of an exercise's text, as a notebook or as a script."""
+    import jupytext
+
     notebook = jupytext.reads(exercise.text, fmt="md")
     notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
-    text = jupytext.writes(notebook, fmt="py:percent" if options.script else "ipynb")
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text)
-    beside.replace(path)
-    print(f"Your copy: {path}")
-    print(f"When you have an answer: python exercises/run.py check {exercise.number}")
-    return 0
+    text = jupytext.writes(notebook, fmt="py:percent" if path.suffix == ".py" else "ipynb")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_beside(path, text)
+    say(f"Your copy: {path}")
+    say(f"When you have an answer: {typed('check', exercise.number)}")
 
 
 def check(options, folder):
@@ -108,23 +142,23 @@ def check(options, folder):
     chosen = [find(options.number, folder)] if options.number is not None else exercises(folder)
     started = [exercise for exercise in chosen if work_file(exercise, folder)]
     if not started:
-        raise ValueError("nothing was started yet: `start` makes your copy")
+        raise ValueError(f"nothing was started yet: {typed('start', chosen[0].number)} makes your copy")
     return max(check_exercise(exercise, folder) for exercise in started)
 
 
 def check_exercise(exercise, folder):
     progress = Progress(folder)
-    print(f"{exercise.number}. {exercise.title}")
+    say(f"{exercise.number}. {exercise.title}")
     results = check_file(exercise, work_file(exercise, folder))
     for name, result in results:
         if result is None:
-            print(f"  ✗ {name}: no function of this name in your file")
+            say(f"  ✗ {name}: no function of this name in your file")
         else:
-            print(f"  {'✓' if result.ok else '✗'} {name}: {result.message}")
+            say(f"  {'✓' if result.ok else '✗'} {name}: {result.message}")
             if result.ok:
                 progress.pass_function(exercise, name)
     right = all(result and result.ok for _, result in results)
-    print("  All right." if right else f"  Stuck? python exercises/run.py hint {exercise.number}")
+    say("  All right." if right else f"  Stuck? {typed('hint', exercise.number)}")
     return 0 if right else 1
 
 
@@ -132,7 +166,7 @@ def hint(options, folder):
     exercise = find(options.number, folder)
     count = Progress(folder).take_hint(exercise)
     for number, text in enumerate(exercise.hints[:count], start=1):
-        print(f"Hint {number} of {len(exercise.hints)}: {text}\n")
+        say(f"Hint {number} of {len(exercise.hints)}: {text}\n")
     return 0
 
 
@@ -140,7 +174,7 @@ def solution(options, folder):
     path = find(options.number, folder).solution
     if not path.is_file():
         raise ValueError("this copy of the course has no solutions: ask your teacher")
-    print(path.read_text(), end="")
+    say(path.read_text(encoding="utf-8").rstrip())
     return 0
 
 
@@ -149,19 +183,30 @@ def reset(options, folder):
     path = work_file(exercise, folder)
     if path is None:
         raise ValueError(f"exercise {exercise.number} was not started")
-    backup = path.with_name(f"{path.stem}.{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}.backup")
-    path.replace(backup)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    while (backup := path.with_name(f"{path.stem}.{stamp}{path.suffix}.backup")).exists():
+        stamp += "-again"
+    with writing(backup):
+        write_beside(backup, path.read_bytes())
+    say(f"Your work is kept as {backup}")
+    write_copy(exercise, path)
     Progress(folder).forget(exercise)
-    print(f"Your work is kept as {backup}")
-    options.script = path.suffix == ".py"
-    return start(options, folder)
+    return 0
 
 
 def export(options, folder):
-    if options.folder.exists():
-        raise ValueError(f"{options.folder} exists and is not overwritten: choose a new folder")
-    shutil.copytree(folder, options.folder, ignore=shutil.ignore_patterns("solutions", "work", "__pycache__"))
-    print(f"Hand-out without solutions: {options.folder}")
+    out = options.folder
+    if out.exists():
+        raise ValueError(f"{out} exists and is not overwritten: choose a new folder")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{out} lies in the course itself: choose a folder elsewhere")
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+            whole = Path(beside, out.name)  # copied aside: a hand-out is there as a whole, or not at all
+            shutil.copytree(folder, whole, ignore=shutil.ignore_patterns("solutions", "work", "__pycache__"))
+            whole.rename(out)
+    say(f"Hand-out without solutions: {out}")
     return 0
 
 
@@ -183,4 +228,4 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_script(main)

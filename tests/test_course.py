@@ -1,12 +1,19 @@
 """The course cannot rot: stubs fail kindly, solutions pass, each misconception is recognised, every text runs."""
 
 import ast
+import errno
+import io
 import json
 import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -236,14 +243,14 @@ def test_unsolved_it_stops_at_the_first_stub(exercise, work, tmp_path, monkeypat
 
 
 @pytest.fixture
-def copy_of_the_course(tmp_path):
+def course_here(tmp_path):
     folder = tmp_path / "exercises"
     shutil.copytree(ROOT / "exercises", folder, ignore=shutil.ignore_patterns("work", "__pycache__"))
     return folder
 
 
-def test_the_way_through_an_exercise(copy_of_the_course, capsys):
-    folder = copy_of_the_course
+def test_the_way_through_an_exercise(course_here, capsys):
+    folder = course_here
 
     def say(*words):
         code = run.main([str(word) for word in words], folder)
@@ -289,10 +296,12 @@ def test_the_way_through_an_exercise(copy_of_the_course, capsys):
     assert backup.read_text() == source
     assert "raise NotImplementedError" in path.read_text()
     assert "…  3." in say("list")[1]
+    say("reset", "03")  # within the same second: no backup takes another's place
+    assert len(list((folder / "work").glob("*.backup"))) == 2
 
 
-def test_a_notebook_is_the_default_and_is_checked_without_running_it(copy_of_the_course, capsys):
-    folder = copy_of_the_course
+def test_a_notebook_is_the_default_and_is_checked_without_running_it(course_here, capsys):
+    folder = course_here
     assert run.main(["start", "3"], folder) == 0
     path = folder / "work" / "03_kl_divergence.ipynb"
     notebook = json.loads(path.read_text())
@@ -305,59 +314,312 @@ def test_a_notebook_is_the_default_and_is_checked_without_running_it(copy_of_the
     assert "✓ kl_gradient: right" in capsys.readouterr().out
 
 
+def put(text):
+    """Make the work folder's progress.json of this text, or of these bytes."""
+
+    def spoil(folder):
+        (folder / "work").mkdir(exist_ok=True)
+        content = text if isinstance(text, bytes) else text.encode()
+        (folder / "work" / "progress.json").write_bytes(content)
+
+    return spoil
+
+
+def started(content, suffix=".py"):
+    """A learner's file for exercise 3 with this content."""
+
+    def spoil(folder):
+        (folder / "work").mkdir(exist_ok=True)
+        (folder / "work" / f"03_kl_divergence{suffix}").write_bytes(content)
+
+    return spoil
+
+
+def work_is_a_file(folder):
+    (folder / "work").write_text("")
+
+
+def progress_is_a_folder(folder):
+    (folder / "work" / "progress.json").mkdir(parents=True)
+
+
+def copy_is_a_folder(folder):
+    (folder / "work" / "03_kl_divergence.ipynb").mkdir(parents=True)
+
+
+def nothing(folder):
+    pass
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("spoil", "words", "message"),
     [
-        (["start", "99"], "there is no exercise 99"),
-        (["check", "3"], "nothing was started yet"),
-        (["check"], "wants the number"),
-        (["reset", "3"], "was not started"),
+        (nothing, ["start", "99"], "there is no exercise 99: expected one of 1, 2, 3"),
+        (nothing, ["check", "99"], "there is no exercise 99"),
+        (nothing, ["check", "-1"], "there is no exercise -1"),
+        (nothing, ["hint", "x"], "there is no exercise x"),
+        (nothing, ["solution", "3.5"], "there is no exercise 3.5"),
+        (nothing, ["reset", ""], "there is no exercise"),
+        (nothing, ["check", "3"], "nothing was started yet: .*start 3 makes"),
+        (nothing, ["check", "03"], "nothing was started yet"),
+        (nothing, ["check", "--all"], "nothing was started yet: .*start 1 makes"),
+        (nothing, ["check"], "wants the number"),
+        (nothing, ["check", "3", "--all"], "wants the number"),
+        (nothing, ["reset", "3"], "was not started"),
+        (nothing, ["export", "."], r"\. exists and is not overwritten"),
+        (nothing, ["export", "{folder}/class"], "lies in the course itself"),
+        (nothing, ["export", "{folder}/checks/class"], "lies in the course itself"),
+        (nothing, ["export", "/dev/null/class"], r"cannot write /dev/null/class \(.+\): it needs"),
+        (nothing, ["export", "/proc/class"], r"cannot write /proc/class \(.+\)"),
+        (put(""), ["list"], "progress.json is damaged: mend it, or delete it"),
+        (put("passed: 3"), [], "is damaged"),
+        (put("[]"), ["hint", "3"], "is damaged"),
+        (put("3"), ["list"], "is damaged"),
+        (put("[" * 100_000), ["list"], "is damaged"),
+        (put('{"passed": 3}'), ["list"], "is damaged"),
+        (put('{"passed": {}}'), ["list"], "is damaged"),
+        (put('{"passed": {"03_kl_divergence": "kl_gradient"}, "hints": {}}'), ["list"], "is damaged"),
+        (put('{"passed": {}, "hints": {"03_kl_divergence": "many"}}'), ["hint", "3"], "is damaged"),
+        (put('{"passed": {}, "hints": {"03_kl_divergence": Infinity}}'), ["hint", "3"], "is damaged"),
+        (put(b"\xff\xfe{}"), ["list"], "is damaged"),
+        (progress_is_a_folder, ["list"], r"cannot read .*progress.json \(Is a directory\)"),
+        (work_is_a_file, [], r"cannot read .*progress.json \(Not a directory\)"),
+        (work_is_a_file, ["start", "3"], r"cannot write .*03_kl_divergence.ipynb \(.+\): it needs a folder of yours"),
+        (work_is_a_file, ["hint", "3"], "cannot read"),
+        (copy_is_a_folder, ["start", "3"], r"cannot write .*ipynb \(Is a directory\)"),
+        (started(b"x = '\xe4'\n"), ["check", "3"], r"03_kl_divergence.py is not UTF-8 text \(byte 0xe4 in line 1\)"),
+        (started(b"\n\n# \xff"), ["check", "3"], r"not UTF-8 text \(byte 0xff in line 3\): save it as UTF-8"),
+        (started(b"def kl_divergence(mu, logvar):\n    pass\x00"), ["check", "3"], "null bytes"),
+        (started(b"def kl_divergence(mu, logvar):\n    return 0.5 * (mu\n"), ["check", "3"], "in line 2 of its cell"),
+        (
+            started(b"def kl_divergence(mu, k=K):\n    pass\n"),
+            ["check", "3"],
+            "cannot be defined, in line 1.*NameError",
+        ),
+        (started(b"{", ".ipynb"), ["check", "3"], "is not a notebook .*: `reset` makes a new one"),
+        (started(b"", ".ipynb"), ["check", "3"], "is not a notebook"),
+        (started(b"[]", ".ipynb"), ["check", "3"], "is not a notebook"),
+        (started(b"null", ".ipynb"), ["check", "3"], "is not a notebook"),
+        (started(b"{}", ".ipynb"), ["check", "3"], "is not a notebook"),
+        (started(b'{"cells": 3}', ".ipynb"), ["check", "3"], "is not a notebook"),
+        (started(b'{"cells": [3]}', ".ipynb"), ["check", "3"], "is not a notebook"),
+        (started(b'{"cells": [{"cell_type": "code", "source": 3}]}', ".ipynb"), ["check", "3"], "is not a notebook"),
+        (started(b"[" * 100_000, ".ipynb"), ["check", "3"], "is not a notebook"),
+        (started(b'{"cells": "\xe4"}', ".ipynb"), ["check", "3"], "not UTF-8 text"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_one_line(copy_of_the_course, capsys, words, message):
-    assert run.main(words, copy_of_the_course) == 2
-    error = capsys.readouterr().err
-    assert message in error
+def test_a_mistake_or_a_damaged_file_is_one_line_and_nothing_changes(course_here, capsys, spoil, words, message):
+    spoil(course_here)
+    before = contents(course_here)
+    assert run.main([word.format(folder=course_here) for word in words], course_here) == 2
+    out, error = capsys.readouterr()
+    assert re.search(message, error), error
     assert error.count("\n") == 1
-    assert not (copy_of_the_course / "work").exists()
+    assert "Traceback" not in error
+    assert not out.replace("3. The KL divergence\n", "")
+    assert contents(course_here) == before
 
 
-def test_a_damaged_notebook_or_progress_file_is_told_and_kept(copy_of_the_course, capsys):
-    folder = copy_of_the_course
-    run.main(["start", "3"], folder)
-    (folder / "work" / "03_kl_divergence.ipynb").write_text("{")
-    assert run.main(["check", "3"], folder) == 2
-    assert "not a notebook" in capsys.readouterr().err
-    for content in ("", "[]", '{"passed": 3}'):
-        (folder / "work" / "progress.json").write_text(content)
-        assert run.main(["list"], folder) == 0
-        assert (folder / "work" / "progress.damaged").read_text() == content
+def contents(folder):
+    """Every file below a folder and what is in it. What a lock leaves behind does not count."""
+    return {
+        path.relative_to(folder): path.is_file() and path.read_bytes()
+        for path in folder.rglob("*")
+        if path.suffix != ".lock" and "__pycache__" not in path.parts
+    }
 
 
-def test_an_interrupted_write_leaves_the_old_progress(copy_of_the_course, monkeypatch):
-    exercise = find(3, copy_of_the_course)
-    Progress(copy_of_the_course).pass_function(exercise, "kl_divergence")
+def full_disk(*arguments, **options):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("words", "breaks"),
+    [
+        (["start", "4"], "os.fsync"),
+        (["start", "4", "--script"], "os.replace"),
+        (["reset", "3"], "os.fsync"),
+        (["reset", "3"], "os.replace"),
+        (["hint", "3"], "os.fsync"),
+        (["check", "3"], "os.replace"),
+        (["export", "{folder}/../class"], "shutil.copy2"),
+        (["export", "{folder}/../class"], "pathlib.Path.rename"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_everything_as_it_was(course_here, capsys, monkeypatch, words, breaks):
+    (course_here / "work").mkdir()
+    shutil.copy(find(3).solution, course_here / "work")
+    before = contents(course_here.parent)
+    if breaks == "shutil.copy2":  # copytree's default, bound when it was defined
+        monkeypatch.setattr(
+            shutil.copytree, "__defaults__", (*shutil.copytree.__defaults__[:2], full_disk, False, False)
+        )
+    else:
+        monkeypatch.setattr(breaks, full_disk)
+    assert run.main([word.format(folder=course_here) for word in words], course_here) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "cannot write" in error
+    assert error.count("\n") == 1
+    assert contents(course_here.parent) == before
+
+
+def test_progress_that_cannot_be_read_or_noted_takes_no_answer_away(course_here, capsys):
+    """In a notebook the check cell still says what is right."""
+    put("{")(course_here)
+    course.check(3, solution(find(3), "kl_gradient"), folder=course_here)
+    assert re.search(r"✓ kl_gradient is right\n.*could not be noted: .* is damaged", capsys.readouterr().out)
+
+
+def test_two_checks_at_once_both_count(course_here):
+    exercise = find(3, course_here)
+    first, second = Progress(course_here), Progress(course_here)
+    first.pass_function(exercise, "kl_divergence")
+    second.pass_function(exercise, "kl_gradient")
+    first.take_hint(exercise)
+    second.take_hint(exercise)
+    third = Progress(course_here)
+    assert sorted(third.passed[exercise.name]) == ["kl_divergence", "kl_gradient"]
+    assert third.hints == {exercise.name: 2}
+
+
+def test_progress_waits_for_its_turn(course_here):
+    """Many processes that read, add and write at the same moment: none is lost."""
+    exercise = find(3, course_here)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: Progress(course_here).pass_function(exercise, f"f{n}"), range(24)))
+    assert len(Progress(course_here).passed[exercise.name]) == 24
+
+
+def test_an_exercise_reads_its_checks_once(monkeypatch):
+    reads = []
+    monkeypatch.setattr(course, "load_module", lambda path: reads.append(path) or load_module(path))
+    exercise = find(3)
+    assert exercise.functions is exercise.functions
+    assert len(reads) == 1
+
+
+# --- What is printed, and where --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "want"),
+    [
+        ("utf-8", "[██··] ✓ ✗ … nats²"),
+        ("ascii", "[##..] + - ~ nats\\xb2"),
+        ("cp1252", "[##..] + - ~ nats²"),
+        (None, "[██··] ✓ ✗ … nats²"),
+    ],
+)
+def test_what_a_terminal_cannot_show_is_put_into_ascii(encoding, want):
+    assert course.shown("[██··] ✓ ✗ … nats²", SimpleNamespace(encoding=encoding)) == want
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_the_course_runs_on_a_terminal_of_another_encoding(course_here, monkeypatch, encoding):
+    def say(*words):
+        screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", screen)
+        assert run.main(words, course_here) in (0, 1)
+        screen.flush()
+        return screen.buffer.getvalue().decode(encoding)
+
+    right, wrong = ("✓", "✗") if encoding == "utf-8" else ("+", "-")
+    begun = "~" if encoding == "ascii" else "…"
+    assert "0 of 14" in say()
+    assert "Your copy" in say("start", "03", "--script")
+    path = course_here / "work" / "03_kl_divergence.py"
+    path.write_text("\ufeff# ä\n" + find(3).solution.read_text(encoding="utf-8"), encoding="utf-8")
+    assert f"  {right} kl_divergence: right" in say("check", "3")
+    assert f"{right}  3. The KL" in say("list")
+    say("start", "1")
+    assert f"  {wrong} prior_grid: not written yet" in say("check", "1")
+    assert f"{begun}  1. The latent" in say("list")
+    assert "#" * 2 in say() or encoding == "utf-8"
+    for number in range(1, len(EXERCISES) + 1):
+        assert "Hint 1" in say("hint", str(number))
+        assert "def " in say("solution", str(number))
+
+
+def test_every_file_of_the_course_is_opened_as_utf_8(course_here):
+    """In the locale C with UTF-8 mode off, and with Python watching for files that are opened without an encoding."""
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-X", "warn_default_encoding", "-c", WITHOUT_UTF_8, str(course_here)]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode("ascii")
+    assert "[........" in text
+    assert "kl_divergence found" in text
+    assert "?" not in text
+    for path in (course_here.parent / "class").rglob("*.md"):
+        assert path.read_bytes() == (course_here / path.name).read_bytes()
+
+
+WITHOUT_UTF_8 = """
+import pathlib, sys, warnings
+import course
+warnings.filterwarnings("error", category=EncodingWarning, module="course|exercise_|level_script")
+folder = pathlib.Path(sys.argv[1])
+run = course.load_module(folder / "run.py")
+for words in ("", "start 11", "reset 11", "start 3 --script", "list", "hint 11", "hint 11", "solution 3"):
+    assert run.main(words.split(), folder) == 0, words
+for suffix in ("ipynb", "py"):
+    path = folder / "work" / f"03_kl_divergence.{suffix}"
+    path = path if path.is_file() else folder / "work" / "11_anomaly_detection.ipynb"
+    path.write_bytes(path.read_bytes().replace(b"# ", b"# \\xc3\\xa4 "))
+    for name in course.learners_functions(path, ["kl_divergence", "auroc"]):
+        print(name, "found")
+assert run.main(["export", str(folder.parent / "class")], folder) == 0
+"""
+
+
+@pytest.mark.parametrize("name", ["exercises", "my exercises"])
+@pytest.mark.parametrize("start_from", [".", "..", "{name}", "/"])
+def test_the_line_to_type_works_where_it_is_printed(tmp_path, name, start_from):
+    """Here the interpreter is a folder's own, as .venv/bin/python is, and no `python` would do."""
+    course_folder = tmp_path / "a clone" / name
+    shutil.copytree(ROOT / "exercises", course_folder, ignore=shutil.ignore_patterns("work", "__pycache__"))
+    interpreter = tmp_path / "a clone" / ".venv" / "python"
+    interpreter.parent.mkdir()
+    interpreter.symlink_to("/bin/sh")
+    here = (tmp_path / "a clone" / start_from.format(name=name)).resolve()
+    code = (
+        "import os, sys; from pathlib import Path; from course import load_module; "
+        f"run = load_module(Path({str(course_folder / 'run.py')!r})); "
+        f"sys.executable = {str(interpreter)!r}; print(run.typed('start', 1))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True)
+    words = shlex.split(done.stdout)
+    assert words[2:] == ["start", "1"]
+    assert all(os.path.dirname(word) for word in words[:2])
+    assert [(here / word).resolve() for word in words[:2]] == [Path("/bin/sh").resolve(), course_folder / "run.py"]
+    assert len(done.stdout) <= len(shlex.join([str(interpreter), str(course_folder / "run.py"), "start", "1"])) + 1
+
+
+def test_an_interrupted_write_leaves_the_old_progress(course_here, monkeypatch):
+    exercise = find(3, course_here)
+    Progress(course_here).pass_function(exercise, "kl_divergence")
 
     def power_cut(*args):
         raise OSError("power cut")
 
     monkeypatch.setattr(os, "replace", power_cut)
     with pytest.raises(OSError, match="power cut"):
-        Progress(copy_of_the_course).pass_function(exercise, "kl_gradient")
-    assert Progress(copy_of_the_course).passed == {exercise.name: ["kl_divergence"]}
+        Progress(course_here).pass_function(exercise, "kl_gradient")
+    assert Progress(course_here).passed == {exercise.name: ["kl_divergence"]}
 
 
-def test_a_hand_out_has_no_solutions(copy_of_the_course, tmp_path, capsys):
+def test_a_hand_out_has_no_solutions(course_here, tmp_path, capsys):
     out = tmp_path / "class"
-    run.main(["start", "3"], copy_of_the_course)
-    assert run.main(["export", str(out)], copy_of_the_course) == 0
+    run.main(["start", "3"], course_here)
+    assert run.main(["export", str(out)], course_here) == 0
     assert not (out / "solutions").exists()
     assert not (out / "work").exists()
     assert len(list(out.glob("*.md"))) > len(EXERCISES) - 1
     assert run.main(["solution", "3"], out) == 2
     assert "ask your teacher" in capsys.readouterr().err
-    assert run.main(["export", str(out)], copy_of_the_course) == 2  # nothing is overwritten
-    assert course.check_file(find(3, out), find(3, copy_of_the_course).solution)[0][1].ok
+    assert run.main(["export", str(out)], course_here) == 2  # nothing is overwritten
+    assert course.check_file(find(3, out), find(3, course_here).solution)[0][1].ok
 
 
 @pytest.mark.parametrize("answer", [True, np.True_, False, None, np.array([True]), "yes"])
