@@ -30,7 +30,7 @@ class TrainingConfig(ImageOptions):
 
     epochs: int = option(60, least=1)
     """Passes over the training images."""
-    batch_size: int = option(128, least=1)
+    batch_size: int = option(128, least=1, most=2**31 - 1)
     """Images per step."""
     lr: float = option(1e-3, above=0)
     """Adam's step size."""

@@ -82,8 +82,10 @@ def unchecked(model):
 def check_trainable(model, train_images, test_images, config):
     """Raises ValueError if the batches do not suit the model or the processes, MemoryError if they are too large."""
     size = min(config.batch_size, len(train_images))
-    numbers = size * math.prod((*model.noise_shape, DTYPES[config.precision].itemsize))
-    require_memory(numbers, f"the noise of a batch, {size} x {' x '.join(map(str, model.noise_shape))},")
+    # At the least: the pixels, their logits and their nll, of every sample that an image has.
+    decoded = size // num_processes() * math.prod(model.noise_shape[:-1])
+    pixels = 3 * math.prod(model.image_shape) * DTYPES[config.precision].itemsize
+    require_memory(decoded * pixels, f"a step with {decoded} decoded images")
     smallest = min(size, len(test_images))
     require(
         smallest >= model.smallest_batch,
