@@ -2,17 +2,19 @@
 against densities written out per sample, and its script.
 """
 
-import contextlib
 import csv
-import io
+import errno
+import json
 import math
 import re
+from functools import partial
 
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
 from comparison import close, normals, seeded
+from in_process import assert_refused, contents, run_main
 from linear_gaussian import (
     LINEAR,
     SHAPE,
@@ -26,16 +28,20 @@ from linear_gaussian import (
     log_p_of_pixels,
     small_iwae,
 )
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl_divergence
 
 import iwae
 import likelihood
+import training_images
 import vae_paper
 import vq_vae
+from image_data import ImageSet
 from likelihood import active_units, anomaly_scores, anomaly_threshold, log_likelihood, pixel_uncertainty
 from training_images import ImageOptions, load_resident
-from vae_paper import VAE, Autoencoder, ConditionalVAE
+from vae_paper import VAE, Autoencoder, BaseVAE, ConditionalVAE
 
 # --- log p(x) --------------------------------------------------------------------------------------------------------
 
@@ -174,6 +180,20 @@ def test_anomaly_scores_look_at_the_class(kind):
     assert (want - other).abs().min() > 1e-2
 
 
+@pytest.mark.parametrize("wrong", [-1, 3], ids=str)
+@pytest.mark.parametrize("ask", ["log_likelihood", *likelihood.SCORES, "doubt"])
+def test_a_class_that_the_model_does_not_have_is_refused(ask, wrong):
+    """Of -1 the last class would be taken."""
+    model = linear_model(ConditionalVAE, num_classes=3)
+    x, c = images_near(model, 2), torch.tensor([0, wrong])
+    with pytest.raises(ValueError, match=r"labels c must lie in 0\.\.2"):
+        {
+            "log_likelihood": lambda: log_likelihood(model, x, 2, seeded(0), c),
+            "doubt": lambda: pixel_uncertainty(model, x, normals(0, 2, 3, Z), c),
+        }.get(ask, lambda: anomaly_scores(model, x, ask, 2, seeded(0), c))()
+    assert model.validate
+
+
 @pytest.mark.parametrize(("kind", "k"), [("surprise", 3), ("elbo", 0), ("likelihood", 0), ("reconstruction", -2)])
 def test_anomaly_scores_refuse_what_they_do_not_know(kind, k):
     with pytest.raises(ValueError, match="must be"):
@@ -194,6 +214,15 @@ def test_the_threshold_is_the_quantile_of_the_training_scores():
 def test_a_threshold_outside_the_scores_is_refused(quantile):
     with pytest.raises(ValueError, match="the quantile must lie between 0 and 1"):
         anomaly_threshold(normals(0, 10), quantile)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_numbers_set_no_threshold(bad):
+    """Nothing is above NaN: no image would ever be called anomalous."""
+    with pytest.raises(ValueError, match="the training scores hold NaN or infinity"):
+        anomaly_threshold(torch.tensor([1.0, bad, 2.0]))
+    with pytest.raises(ValueError, match="no training scores"):
+        anomaly_threshold(torch.empty(0))
 
 
 @pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
@@ -260,10 +289,9 @@ def test_uncertainty_stays_on_the_images_device(options):
 
 def call(main, *args):
     """What a script's main printed: (stdout, stderr)."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        main([str(arg) for arg in args])
-    return out.getvalue(), err.getvalue()
+    done = run_main(main, *args)
+    assert done.code == 0, done.stderr
+    return done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -350,13 +378,21 @@ def test_anomalies_shows_the_highest_scores(run, tmp_path, score):
     assert lines[0] == "digits, test set: 60 images, grey (not binarised), noise seed 5"
     assert lines[1] == f"score: {score}, 4 samples per image, in nats"
     assert lines[2] == f"threshold: {threshold:.1f}, the 80% quantile of 1440 training images"
-    assert lines[3] == f"above it: {above} of 60 test images ({above / 60:.1%})"
+    assert lines[3] == f"above it: {above} of 60 images ({above / 60:.1%})"
     assert 0 < above < 30
     order = scores.argsort(descending=True)[:5].tolist()
     assert lines[4:] == [
-        f"{place}. score {scores[n]:.1f}, class {labels[n].item()}" for place, n in enumerate(order, start=1)
+        f"{place}. image {n * 357 // 60}, class {labels[n].item()}: score {scores[n]:.1f}"
+        for place, n in enumerate(order, start=1)
     ]
-    assert err == f"picture in {picture}\n"
+    table = tmp_path / "strange.csv"
+    assert err == f"picture in {picture}, all scores in {table}\n"
+    with table.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["image", f"{score} score (nats)", "above the threshold"]
+    assert [row[0] for row in rows] == [f"image {n * 357 // 60}" for n in scores.argsort(descending=True).tolist()]
+    np.testing.assert_allclose([float(row[1]) for row in rows], scores.sort(descending=True).values, atol=1e-4)
+    assert [row[2] for row in rows] == above * ["yes"] + (60 - above) * ["no"]
     assert matplotlib.image.imread(picture)[..., :3].std() > 0.1
 
 
@@ -401,18 +437,22 @@ def test_each_command_reads_each_kind_of_run(tmp_path, monkeypatch, command, var
     hand_made_run(tmp_path / "run", model)
     out, _ = call(likelihood.main, command, "--run", "run", "--images", 5, "--k", 2, "--device", "cpu")
     assert out.startswith("digits, test set: 5 images")
-    written = {"log-likelihood": set(), "anomalies": {"anomalies.png"}, "uncertainty": {"uncertainty.png"}}[command]
+    written = {
+        "log-likelihood": set(),
+        "anomalies": {"anomalies.png", "anomalies.csv"},
+        "uncertainty": {"uncertainty.png"},
+    }[command]
     assert {path.name for path in tmp_path.iterdir()} == {"run"} | written
-    assert all((tmp_path / name).stat().st_size > 1000 for name in written)
+    assert all((tmp_path / name).stat().st_size > (1000 if name.endswith("png") else 50) for name in written)
 
 
 def test_images_binarised_once_are_those_that_the_run_saw(tmp_path, monkeypatch):
     """They were drawn with the run's seed; --seed is that of the noise."""
     seen = []
-    monkeypatch.setattr(likelihood, "report_likelihood", lambda *args: seen.append(args[4][0]))
+    monkeypatch.setattr(likelihood, "report_likelihood", lambda *args: seen.append(args[4].images))
     folder = hand_made_run(tmp_path / "run", tiny(), binarisation="fixed", seed=5)
     call(likelihood.main, "log-likelihood", "--run", folder, "--k", 1, "--device", "cpu")
-    want = load_resident(ImageOptions(binarisation="fixed", seed=5), "test").images / 255
+    want = load_resident(ImageOptions(binarisation="fixed", seed=5), "test").images
     assert torch.equal(seen[0], want)
 
 
@@ -424,39 +464,30 @@ def test_a_single_image_has_a_score_too(tmp_path):
     assert "nan" not in out
 
 
+# --- What the script refuses ------------------------------------------------------------------------------------------
+
+
 @pytest.fixture
-def refused(tmp_path, monkeypatch):
+def refused(tmp_path):
     """A function that runs the script on a bad request: one line, exit code 2, and nothing on the disk."""
-    monkeypatch.chdir(tmp_path)
-
-    def check(*args):
-        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stopped:
-            likelihood.main([str(arg) for arg in args])
-        assert stopped.value.code == 2
-        assert out.getvalue() == ""
-        message = err.getvalue()
-        assert message.startswith("likelihood.py: error: ")
-        assert message.count("\n") == 1
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-        return message
-
-    return check
+    return partial(assert_refused, likelihood.main, "likelihood.py", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--k", 0], "k must be an integer of at least 1, got 0"),
-        (["--k", -3], "k must be"),
-        (["--images", 0], "--images must be at least 1, got 0"),
-        (["--seed", -1], "--seed must be at least 0, got -1"),
-        (["--data", "sprites"], "--data sprites has images (1, 64, 64), the model takes (1, 28, 28)"),
+        (["--k", 0], "--k must be an integer of at least 1, got 0"),
+        (["--k", -3], "--k must be"),
+        (["--images", 0], "--images must be an integer of at least 1, got 0"),
+        (["--images", 358], "--images 358: expected 1 to 357"),
+        (["--seed", -1], "--seed must be"),
+        (["--seed", 2**63], "--seed must be"),
+        (["--data", "sprites"], "--data sprites"),
+        (["--data", "no such set"], "no such set"),
         (["--device", "abacus"], "abacus"),
     ],
-    ids=["k 0", "k -3", "images 0", "seed -1", "sprites", "device"],
+    ids=["k 0", "k -3", "images 0", "images", "seed -1", "seed 2^63", "sprites", "unknown set", "device"],
 )
 def test_a_bad_option_is_one_line(refused, tmp_path, command, options, named):
     hand_made_run(tmp_path / "run", tiny())
@@ -466,44 +497,271 @@ def test_a_bad_option_is_one_line(refused, tmp_path, command, options, named):
 @pytest.mark.parametrize("quantile", [1.5, 0, 1, -0.5, "nan"])
 def test_a_quantile_outside_0_to_1_is_one_line(refused, tmp_path, quantile):
     hand_made_run(tmp_path / "run", tiny())
-    assert "quantile" in refused("anomalies", "--run", "run", "--images", 3, "--k", 1, "--quantile", quantile)
+    assert "--quantile" in refused("anomalies", "--run", "run", "--images", 3, "--k", 1, "--quantile", quantile)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_run_that_is_none_is_one_line(refused, tmp_path, command):
-    assert "no config.json in nowhere" in refused(command, "--run", "nowhere")
-    hand_made_run(tmp_path / "no_weights", tiny())
-    (tmp_path / "no_weights" / "model.safetensors").unlink()
-    assert "no weights at" in refused(command, "--run", "no_weights")
-    hand_made_run(tmp_path / "broken", tiny())
-    (tmp_path / "broken" / "config.json").write_text("{")
-    assert "does not describe" in refused(command, "--run", "broken")
+    assert "no weights at nowhere" in refused(command, "--run", "nowhere")
+    (tmp_path / "file").write_text("")
+    assert "no weights at file" in refused(command, "--run", "file")
+    (tmp_path / "folders" / "model.safetensors").mkdir(parents=True)
+    assert "no weights at folders" in refused(command, "--run", "folders")
+    hand_made_run(tmp_path / "cut", tiny())
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "cut/model.safetensors is not a whole .safetensors file" in refused(command, "--run", "cut")
+
+
+NO_CONFIG = "does not say what the model was trained on"
+DAMAGED = {
+    "no text": (b"\xff\xfe", "is not the config.json of a run"),
+    "empty": (b"", "is not the config.json of a run"),
+    "half": (b"{", "is not the config.json of a run"),
+    "deep": (100_000 * b"[", "is not the config.json of a run"),
+    "a list": (b"[]", "does not describe a model"),
+    "no model": (b'{"training": {"data": "digits"}}', "does not describe a model"),
+    "training is text": ({"training": "digits"}, "training must be a table"),
+    "training is a list": ({"training": ["digits"]}, "training must be a table"),
+    "no training": ({"training": None}, NO_CONFIG),
+    "no data": ({"training": {"seed": 0}}, NO_CONFIG),
+    "data is a number": ({"training": {"data": 3}}, "data must be a text"),
+    "data is null": ({"training": {"data": None}}, "data must be a text"),
+    "data is a list": ({"training": {"data": ["digits"]}}, "data must be a text"),
+    "binarisation": ({"training": {"data": "digits", "binarisation": "often"}}, "binarisation must be"),
+    "seed is text": ({"training": {"data": "digits", "seed": "0"}}, "seed must be"),
+    "seed is huge": ({"training": {"data": "digits", "seed": 10**30}}, "seed must be"),
+    "seed is NaN": ({"training": {"data": "digits", "seed": math.nan}}, "seed must be"),
+    "train_images": ({"training": {"data": "digits", "train_images": 10**12}}, "--train-images"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_config_is_one_line(refused, tmp_path, name):
+    content, named = DAMAGED[name]
+    path = hand_made_run(tmp_path / "run", tiny()) / "config.json"
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(path.read_text()) | content).encode()
+    path.write_bytes(content)
+    assert named in refused("anomalies", "--run", "run")
+
+
+@pytest.mark.parametrize("place", ["nothing", "a folder"])
+def test_a_run_without_a_config_is_one_line(refused, tmp_path, place):
+    path = hand_made_run(tmp_path / "run", tiny()) / "config.json"
+    path.unlink()
+    if place == "a folder":
+        path.mkdir()
+    assert NO_CONFIG in refused("log-likelihood", "--run", "run")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latent_dim": 10**12},
+        {"latent_dim": 10**30},
+        {"latent_dim": "2"},
+        {"hidden_dims": [10**9, 10**9]},
+        {"image_shape": [1, 10**9, 10**9]},
+        {"image_shape": 28},
+        {"class": "Wizard"},
+        {"class": ["VAE"]},
+        {"class": None},
+        {"depth": 2},
+    ],
+    ids=str,
+)
+def test_weights_that_describe_no_model_are_one_line(refused, tmp_path, change):
+    """The description is in the weights' own file."""
+    path = hand_made_run(tmp_path / "run", tiny()) / "model.safetensors"
+    with safe_open(path, "pt") as file:
+        model = json.loads(file.metadata()["model"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, {"model": json.dumps(model | change)})
+    message = refused("log-likelihood", "--run", "run")
+    assert "run/model.safetensors" in message
+    assert "alloc" not in message  # memory is asked for after the shapes were compared
+    assert len(message) < 400
 
 
 def test_a_run_of_vq_vae_is_one_line(refused, tmp_path):
     hand_made_run(tmp_path / "vq", vq_vae.VQVAE(num_codes=4, code_dim=2))
-    assert "VQVAE" in refused("log-likelihood", "--run", "vq")
+    assert "it is of class VQVAE" in refused("log-likelihood", "--run", "vq")
 
 
-def test_an_autoencoder_is_one_line(refused, tmp_path):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_autoencoder_is_one_line(refused, tmp_path, command):
     hand_made_run(tmp_path / "plain", tiny(Autoencoder))
-    assert "no distribution over codes" in refused("log-likelihood", "--run", "plain")
-
-
-def test_a_model_without_its_training_options_is_one_line(refused, tmp_path):
-    tiny().save(tmp_path / "bare")
-    refused("log-likelihood", "--run", "bare", "--images", 3, "--k", 1)
+    assert "plain holds an autoencoder, which has no distribution over codes" in refused(command, "--run", "plain")
 
 
 @pytest.mark.parametrize("command", ["anomalies", "uncertainty"])
-def test_a_picture_is_never_overwritten(refused, tmp_path, command):
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_picture_is_never_overwritten(refused, tmp_path, command, kind):
     hand_made_run(tmp_path / "run", tiny())
-    (tmp_path / "mine.png").write_text("precious")
+    path = tmp_path / "mine.png"
+    path.write_text("precious") if kind == "file" else path.mkdir()
     assert "--out mine.png exists" in refused(command, "--run", "run", "--out", "mine.png")
 
 
-@pytest.mark.parametrize("command", ["anomalies", "uncertainty"])
-def test_a_picture_in_no_folder_is_one_line(refused, tmp_path, command):
-    """Found out before the work is done, not when its result has no place to go."""
+def test_a_table_is_never_overwritten(refused, tmp_path):
     hand_made_run(tmp_path / "run", tiny())
-    refused(command, "--run", "run", "--images", 3, "--k", 1, "--out", "nowhere/mine.png")
+    (tmp_path / "mine.csv").write_text("precious")
+    assert "--out mine.csv exists" in refused("anomalies", "--run", "run", "--out", "mine.png")
+    small = ["--images", 3, "--k", 1, "--device", "cpu"]
+    done = run_main(likelihood.main, "uncertainty", "--run", "run", "--out", "mine.png", *small, cwd=tmp_path)
+    assert done.code == 0  # which writes no table
+
+
+@pytest.mark.parametrize("command", ["anomalies", "uncertainty"])
+@pytest.mark.parametrize("out", ["nowhere/mine.png", "run/config.json/mine.png", "mine.jpg", "mine", ""])
+def test_a_picture_that_has_no_place_is_one_line(refused, tmp_path, monkeypatch, command, out):
+    """Found out before the work is done, not when its result has no place to go."""
+    monkeypatch.setattr(likelihood, "load_resident", lambda *_: pytest.fail("the work has begun"))
+    hand_made_run(tmp_path / "run", tiny())
+    assert "--out" in refused(command, "--run", "run", "--out", out)
+
+
+@pytest.mark.parametrize("command", ["anomalies", "uncertainty"])
+def test_a_folder_that_may_not_be_written_to_is_one_line(refused, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(likelihood, "load_resident", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # the tests may run as root, who may always
+    hand_made_run(tmp_path / "run", tiny())
+    assert "--out anomalies.png" in refused("anomalies", "--run", "run")
+
+
+@pytest.mark.parametrize("fails", ["picture", "table"])
+def test_a_full_disk_leaves_neither_picture_nor_table(tmp_path, monkeypatch, fails):
+    """The report was printed before, so that the work is not lost."""
+
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(likelihood, {"picture": "save_image_grid", "table": "write_beside"}[fails], full)
+    hand_made_run(tmp_path / "run", tiny())
+    before = contents(tmp_path)
+    args = ["--run", "run", "--images", 3, "--k", 1, "--device", "cpu"]
+    done = run_main(likelihood.main, "anomalies", *args, cwd=tmp_path)
+    assert (done.code, done.stderr) == (2, "likelihood.py: error: [Errno 28] No space left on device\n")
+    assert done.stdout.startswith("digits, test set: 3 images")
+    assert contents(tmp_path) == before
+
+
+def test_a_model_that_overflows_is_one_line(refused, tmp_path):
+    """Its weights are finite, but what it says about an image is not."""
+    model = tiny()
+    with torch.no_grad():
+        model.encoder.logvar.bias.fill_(200.0)  # sigma^2 = e^200 is more than float32 holds
+    hand_made_run(tmp_path / "run", model)
+    small = ["--images", 3, "--k", 2, "--device", "cpu"]
+    for command in ("log-likelihood", "anomalies", "uncertainty"):
+        assert "must be finite" in refused(command, "--run", "run", *small)
+
+
+# --- Other images ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_images(monkeypatch):
+    """Stands in for a folder of eight pictures in two classes, "/mine", in the size that is asked for.
+
+    Returns a list of what was asked: (data, split, image_size, channels).
+    """
+    asked, load = [], training_images.load_image_set
+
+    def load_own(data, split, image_size=None, channels=None, skip_bad=False):
+        asked.append((data, split, image_size, channels))
+        if data != "/mine":
+            return load(data, split, image_size, channels, skip_bad)
+        size = (channels or 3, image_size or 8, image_size or 8)
+        images = np.random.default_rng(0).integers(0, 256, (8, *size), dtype=np.uint8)
+        files = tuple(f"cats/{i}.png" if i < 5 else f"dogs/{i}, old.png" for i in range(8))
+        return ImageSet(images, (np.arange(8) >= 5).astype(np.int64), ("cats", "dogs"), files)
+
+    monkeypatch.setattr(training_images, "load_image_set", load_own)
+    return asked
+
+
+def test_own_images_are_looked_at_whole_in_the_models_size_and_named_by_their_files(tmp_path, own_images):
+    hand_made_run(tmp_path / "run", tiny())
+    args = ["--run", "run", "--data", "/mine", "--k", 1, "--device", "cpu"]
+    done = run_main(likelihood.main, "anomalies", *args, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert ("/mine", "train", 28, 1) in own_images
+    assert ("/mine", "test", 28, 1) in own_images
+    assert [each[:2] for each in own_images if each[0] == "digits"] == [("digits", "train")]  # sets the threshold
+    lines = done.stdout.splitlines()
+    assert lines[0] == "/mine, training and test set: 16 images, grey (not binarised), noise seed 0"
+    assert lines[2].endswith("quantile of 1440 training images")
+    assert re.fullmatch(r"above it: \d+ of 16 images \(.+%\)", lines[3])
+    assert re.fullmatch(r"  1\. (cats/\d\.png, class cats|dogs/\d, old\.png, class dogs): score \d+\.\d", lines[4])
+    with (tmp_path / "anomalies.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    files = [f"cats/{i}.png" if i < 5 else f"dogs/{i}, old.png" for i in range(8)]
+    assert sorted(row["image"] for row in rows) == sorted(2 * files)
+    scores = [float(row["elbo score (nats)"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_on_own_colour_images_is_looked_at_in_its_own_test_set(tmp_path, own_images, command):
+    hand_made_run(tmp_path / "run", tiny(image_shape=(3, 8, 8)), data="/mine", image_size=None)
+    args = ["--run", "run", "--k", 2, "--device", "cpu"]
+    done = run_main(likelihood.main, command, *args, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert own_images[0] == ("/mine", "test", None, None)
+    assert done.stdout.startswith("/mine, test set: 8 images, colour (not binarised), noise seed 0\n")
+
+
+def test_a_run_of_a_lower_level_took_its_images_as_28x28_and_grey(tmp_path, own_images):
+    """They write neither binarisation nor size, as they know only one of each."""
+    model = VAE(latent_dim=2)
+    model.save(tmp_path / "run", "vae_lowlevel.py", {"data": "/mine", "epochs": 1, "batch_size": 8, "seed": 0})
+    args = ["--run", "run", "--k", 1, "--device", "cpu"]
+    done = run_main(likelihood.main, "log-likelihood", *args, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert done.stdout.startswith("/mine, test set: 8 images, grey (not binarised), noise seed 0\n")
+    assert own_images == [("/mine", "test", 28, 1)]
+
+
+def test_a_run_of_an_older_version_is_read(tmp_path):
+    """Its weights say nothing about themselves, and its config.json has other words."""
+    model = tiny(kl_schedule="linear", kl_steps=9, beta=4.0)
+    hand_made_run(tmp_path / "run", model)
+    save_file(model.state_dict(), tmp_path / "run" / "model.safetensors")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    names = {"kl_schedule": "shape", "kl_steps": "steps", "capacity_gamma": "gamma"}
+    names |= {name: name for name in ("free_bits", "group_size", "capacity")}
+    schedule = {word: config["model"].pop(name) for name, word in names.items()}
+    path.write_text(json.dumps(config | {"model": config["model"] | {"kl_schedule": schedule}}))
+    args = ["--run", "run", "--images", 4, "--k", 3, "--device", "cpu"]
+    done = run_main(likelihood.main, "log-likelihood", *args, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert done.stderr.startswith("note: run/model.safetensors does not say what model it holds")
+    assert done.stderr.count("\n") == 1
+    want = -log_likelihood(model, digits("test", 4)[0], 3, seeded(0)).mean().item()
+    assert numbers_after("-log p(x), k=3", done.stdout) == [pytest.approx(want, abs=0.002)]
+
+
+@pytest.mark.parametrize("classes", [3, 1])
+def test_a_conditional_model_needs_as_many_classes_as_it_has(refused, tmp_path, own_images, classes):
+    """Otherwise every image of two classes would be looked at as one of the model's first two."""
+    hand_made_run(tmp_path / "run", tiny(ConditionalVAE, num_classes=classes))
+    assert "/mine has 2 classes" in refused("anomalies", "--run", "run", "--data", "/mine")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_images_binarised_afresh_reach_the_model_as_black_and_white(tmp_path, monkeypatch, command):
+    seen, check = [], BaseVAE.posterior_samples
+
+    def recorded(self, x, *rest):
+        seen.append(x.unique().tolist())
+        return check(self, x, *rest)
+
+    monkeypatch.setattr(BaseVAE, "posterior_samples", recorded)
+    hand_made_run(tmp_path / "run", tiny(), binarisation="fresh")
+    small = ["--images", 4, "--k", 1, "--device", "cpu"]
+    assert run_main(likelihood.main, command, "--run", "run", *small, cwd=tmp_path).code == 0
+    assert seen
+    assert all(values == [0.0, 1.0] for values in seen)
