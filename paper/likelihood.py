@@ -29,6 +29,7 @@ import tyro
 from tqdm import tqdm
 
 from experiment import header, pick_device
+from input_checks import require_memory
 from level_script import one_line_errors, report_terms, save_image_grid, write_beside
 from trainable import Options, option, read_config, require, require_positive_ints
 from trainer import unchecked
@@ -99,6 +100,7 @@ def anomaly_scores(model, x, kind, num_samples, generator, c=None):
     model.one_hot(c, x)
     if kind == "likelihood":
         return -log_likelihood(model, x, num_samples, generator, c)
+    require_room(model, x, num_samples, "an image")
     scores = []
     with unchecked(model):
         for part in torch.arange(len(x)).split(max(1, 1000 // num_samples)):
@@ -110,6 +112,12 @@ def anomaly_scores(model, x, kind, num_samples, generator, c=None):
     scores = torch.cat(scores)
     model.check_finite("the scores", scores)
     return scores
+
+
+def require_room(model, x, count, of):
+    """Raises MemoryError if so many codes, decoded at once, cannot fit: at the least their pixels, logits and nll."""
+    size = 3 * math.prod(model.image_shape) * x.element_size()
+    require_memory(count * size, f"{count} samples of {of}")
 
 
 def anomaly_threshold(training_scores, quantile=0.95):
@@ -337,6 +345,7 @@ def decoded_means(model, x, labels):
 def show_uncertainty(model, config, header, generator, test, _):
     x, labels, _ = chosen_images(test, config.images, model, config.seed)
     x, labels = x[:10], labels[:10] if model.num_classes else None
+    require_room(model, x, len(x) * config.k, f"{len(x)} images")
     eps = torch.randn(len(x), config.k, model.latent_dim, generator=generator, dtype=x.dtype, device=x.device)
     mean, code_std, total_std = pixel_uncertainty(model, x, eps, labels)
     rows = torch.stack([x, mean, 2 * code_std, 2 * total_std])  # a std of a value in [0, 1] is at most a half

@@ -32,7 +32,7 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl_divergence
 
 import iwae
-from experiment import TrainingConfig
+from experiment import TrainingConfig, initialised
 from iwae import IWAE, importance_weighted_bound
 from trainer import train
 from training_images import ImageOptions, ResidentImages, load_resident
@@ -374,28 +374,53 @@ def test_the_optimiser_is_the_papers():
     assert (group["lr"], group["betas"], group["eps"]) == (2e-3, (0.9, 0.999), 1e-4)
 
 
-def test_the_output_starts_at_the_mean_image():
-    model = small_iwae()
-    mean = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0, 0.001], dtype=torch.float64).view(SHAPE)
+def black_to_white(count, binarisation="none"):
+    """Images of three colours, each pixel with a brightness of its own; the first is always black, the last white."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, 3, 4, 4)) * rng.uniform(0.1, 0.9, (1, 3, 4, 4))
+    pixels[count // 2 :] /= 4  # a mean over the first batch, or of batch means, is another one
+    pixels[:, 0, 0, 0], pixels[:, 2, 3, 3] = 0, 255
+    pixels = 255 * (pixels > 60) if binarisation == "fixed" else pixels
+    return ResidentImages(torch.from_numpy(pixels.astype(np.uint8)), torch.zeros(count, dtype=torch.long), binarisation)
+
+
+@pytest.mark.parametrize("count", [40, 2300])
+@pytest.mark.parametrize("binarisation", ["none", "fixed", "fresh"])
+def test_the_output_starts_at_the_mean_of_the_images_as_the_model_sees_them(binarisation, count):
+    images = black_to_white(count, binarisation)
+    x = images.images / 255
+    if binarisation == "fresh":
+        generator = seeded(9)
+        x = torch.cat([(torch.rand(part.shape, generator=generator) < part).float() for part in x.split(1000)])
+    model = IWAE(latent_dim=2, hidden_dims=(3,), image_shape=(3, 4, 4))
     before = copy.deepcopy(model.state_dict())
-    model.set_output_bias(mean)
-    want = torch.tensor([0.001, 0.2, 0.5, 0.9, 0.999, 0.001], dtype=torch.float64)
-    close(torch.sigmoid(model.decoder.logits.bias.detach()), want, 1e-12)
+    model.start_from(images, seeded(9))
+    want = x.double().mean(dim=0).flatten().clamp(1e-3, 1 - 1e-3)
+    close(torch.sigmoid(model.decoder.logits.bias.detach()).double(), want, 1e-6)
+    assert (want.min(), want.max()) == (1e-3, 1 - 1e-3)
     changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
     assert changed == ["decoder.logits.bias"]
 
 
-def test_build_model_takes_the_mean_of_all_training_images():
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (2300, 1, 28, 28)) * rng.uniform(0.1, 0.9, (1, 1, 28, 28))
-    pixels[1500:] /= 4  # a mean over the first batch, or of batch means, is another one
-    images = ResidentImages(torch.from_numpy(pixels.astype(np.uint8)), torch.zeros(2300, dtype=torch.long))
-    config = iwae.IwaeConfig(k=3, objective="dreg", latent_dim=4, hidden_dims=(6, 5))
-    model = iwae.build_model(config, images)
-    want = images.images.double().mean(dim=0).flatten() / 255
-    close(torch.sigmoid(model.decoder.logits.bias.detach()).double(), want, 1e-6)
+@pytest.mark.parametrize("options", [{"architecture": "conv"}, {"likelihood": "gaussian"}], ids=["conv", "gaussian"])
+def test_another_network_or_likelihood_starts_without_the_mean_image(options):
+    model = IWAE(latent_dim=2, image_shape=(3, 4, 4), **options)
+    before = copy.deepcopy(model.state_dict())
+    model.start_from(black_to_white(4), seeded(0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_run_starts_at_the_mean_of_its_training_images():
+    config = iwae.IwaeConfig(k=3, objective="dreg", latent_dim=4, hidden_dims=(6, 5), binarisation="fresh", seed=9)
+    images = black_to_white(40, "fresh")
+    model, again = (initialised(iwae.build_model, config, images) for _ in range(2))
     options = model.options
     assert (options.k, options.objective, options.latent_dim, options.hidden_dims) == (3, "dreg", 4, (6, 5))
+    assert model.image_shape == (3, 4, 4)
+    x = images.images / 255
+    want = (torch.rand(x.shape, generator=seeded(9)) < x).double().mean(dim=0).flatten().clamp(1e-3, 1 - 1e-3)
+    close(torch.sigmoid(model.decoder.logits.bias.detach()).double(), want, 1e-6)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_a_saved_model_comes_back_through_the_base_class(tmp_path):
@@ -466,28 +491,3 @@ def test_a_fresh_process_loads_an_iwae_that_it_never_imported(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("IWAE\n", "")
-
-
-@pytest.mark.parametrize("binarisation", ["none", "fixed", "fresh"])
-def test_the_output_starts_at_the_mean_of_the_images_as_the_model_sees_them(binarisation):
-    """Of three colours; black and white images, drawn anew, are drawn with the run's seed."""
-    grey = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 4))
-    pixels = 255 * (grey > 127) if binarisation == "fixed" else grey
-    images = ResidentImages(torch.from_numpy(pixels.astype(np.uint8)), torch.zeros(40, dtype=torch.long), binarisation)
-    config = iwae.IwaeConfig(latent_dim=2, hidden_dims=(3,), binarisation=binarisation, seed=9)
-    x = images.images / 255
-    if binarisation == "fresh":
-        x = (torch.rand(x.shape, generator=seeded(9)) < x).float()
-    model = iwae.build_model(config, images)
-    want = x.mean(dim=0).flatten().clamp(1e-3, 1 - 1e-3)
-    close(torch.sigmoid(model.decoder.logits.bias.detach()), want, 1e-6)
-    assert model.image_shape == (3, 4, 4)
-
-
-@pytest.mark.parametrize("options", [{"architecture": "conv"}, {"likelihood": "gaussian"}], ids=["conv", "gaussian"])
-def test_another_network_or_likelihood_starts_without_the_mean_image(options):
-    images = ResidentImages(torch.full((4, 1, 8, 8), 200, dtype=torch.uint8), torch.zeros(4, dtype=torch.long))
-    model = iwae.build_model(iwae.IwaeConfig(latent_dim=2, **options), images)
-    last = model.decoder.deconv2 if options.get("architecture") == "conv" else model.decoder.logits
-    assert last.bias.abs().max() < 0.3  # and not logit(200 / 255) = 1.3
-    assert model.image_shape == (1, 8, 8)
