@@ -520,7 +520,7 @@ def test_runs_that_differ_in_what_makes_them_better_do_compare(tmp_path):
     finished_run(tmp_path / "b $\\frac$ $", 9.0, 110.0, model={"image_shape": [1, 28, 28], "latent_dim": 3}, seed=2)
     done = run_main(pictures.main, "--runs", "a", "b $\\frac$ $", "--out", "curve.png", cwd=tmp_path)
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
-    assert Image.open(tmp_path / "curve.png").width > 400
+    assert read_grey(tmp_path / "curve.png").std() > 1
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
@@ -550,7 +550,7 @@ def test_a_damaged_summary_is_one_line(refused, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "content", [b"{", b"[]", b'{"model": 3}', 100_000 * b"["], ids=["half", "list", "text", "deep"]
+    "content", [b"{", b"[]", b'{"model": 3}', 100_000 * b"["], ids=["half", "list", "number", "deep"]
 )
 def test_a_damaged_config_is_one_line(refused, tmp_path, content):
     finished_run(tmp_path / "a")
@@ -572,9 +572,7 @@ def test_a_folder_that_holds_no_run_is_one_line(refused, tmp_path, kind):
     assert "no summary.json in a" in refused("--runs", "a", "--out", "curve.png")
 
 
-@pytest.mark.parametrize(
-    "out", ["nowhere/curve.png", "a/summary.json/curve.png", "curve.jpg", "curve", "", "taken.png"]
-)
+@pytest.mark.parametrize("out", ["none/curve.png", "a/summary.json/curve.png", "curve.jpg", "curve", "", "taken.png"])
 def test_a_picture_that_has_no_place_is_one_line(refused, tmp_path, out):
     finished_run(tmp_path / "a")
     (tmp_path / "taken.png").mkdir()
