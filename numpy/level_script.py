@@ -92,6 +92,17 @@ def _tell_interrupt(kind, error, traceback):
     raise SystemExit(130) from None
 
 
+def note(message):
+    """Tell the user something on stderr that is no mistake; once for all processes that torchrun started."""
+    _say(f"note: {message}")
+
+
+def _say(message):
+    # Without a stderr there is nobody to tell, and print would take stdout instead.
+    if os.environ.get("RANK", "0") == "0" and sys.stderr is not None:
+        print(message, file=sys.stderr)
+
+
 def _script():
     return Path(sys.argv[0]).name
 
@@ -445,17 +456,6 @@ def read_params(path, load_file, weight_shapes):
 
 
 # --- What is told to the user ----------------------------------------------------------------------------------------
-
-
-def note(message):
-    """Tell the user something on stderr that is no mistake; once for all processes that torchrun started."""
-    _say(f"note: {message}")
-
-
-def _say(message):
-    # Without a stderr there is nobody to tell, and print would take stdout instead.
-    if os.environ.get("RANK", "0") == "0" and sys.stderr is not None:
-        print(message, file=sys.stderr)
 
 
 @contextlib.contextmanager
