@@ -222,8 +222,9 @@ class TrainableModel(nn.Module):
             if not issubclass(found, cls.family()):
                 raise ValueError(f"it is of class {found.__name__}")
             return built(lambda: found(**options))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{source} does not describe a {cls.__name__} ({error})") from None
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]  # PyTorch's words may go on with a stack trace
+            raise ValueError(f"{source} does not describe a {cls.__name__} ({reason})") from None
 
     @classmethod
     def family(cls):
@@ -295,7 +296,7 @@ def read_config(path):
     """config.json as `write_config` wrote it: a dict with the dicts "model" and "training". Raises ValueError."""
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is not the config.json of a run ({error}): expected what a training wrote") from None
     if not (isinstance(config, dict) and isinstance(config.get("model"), dict)):
         raise ValueError(f"{path} does not describe a model: expected what a training wrote")
