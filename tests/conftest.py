@@ -7,6 +7,7 @@ import os
 
 import pytest
 import torch
+from small_models import few_images
 from threadpoolctl import threadpool_limits
 
 # The tests' batches are small: a second thread gains nothing, and where the cores are shared, waiting for it costs ten
@@ -52,3 +53,9 @@ def refused(tmp_path, monkeypatch):
         return message
 
     return call
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Ten training and five test images, 8x8."""
+    return few_images()
