@@ -461,7 +461,8 @@ def test_the_model_is_the_one_that_the_options_ask_for(options, cls, asked_for):
     model = built(**options)
     assert type(model) is cls
     assert model.config() == model.config() | (options if asked_for is ... else asked_for)
-    assert torch.as_tensor(model.log_sigma).double().item() == (math.log(0.1) if options.get("sigma") == 0.1 else 0.0)
+    log_sigma = torch.as_tensor(model.log_sigma).item()
+    assert log_sigma == pytest.approx(math.log(0.1) if options.get("sigma") == 0.1 else 0.0)
 
 
 def test_the_network_fits_the_training_images_and_their_classes():
