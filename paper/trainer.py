@@ -266,6 +266,7 @@ class Run:
             for parameter, moments in optimizer.state.items():
                 shapes = {tuple(moment.shape) for moment in moments.values() if torch.is_tensor(moment)}
                 require(shapes <= {(), tuple(parameter.shape)}, f"the optimizer of {name} is of another shape")
+        require(sums.keys() == self.sums.state().keys(), "its sums are damaged")
         totals, names = sums["totals"], sums["names"]
         whole = totals is None if self.step == 0 else totals.shape == (len(sums["counts"]), len(set(names)))
         require(whole and len(set(names)) == len(names), "its sums are damaged")
@@ -284,7 +285,7 @@ def draw_batch(model, images, index, generator, dtype):
 
 def in_batches(index, size, smallest):
     """Cut (N,) positions into batches of `size`; a last one of fewer than `smallest` joins the one before it."""
-    batches = list(index.split(size))
+    batches = list(index.split(min(size, max(len(index), 1))))
     if len(batches) > 1 and len(batches[-1]) < smallest:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
