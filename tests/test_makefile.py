@@ -60,12 +60,11 @@ LINT = ["-m ruff", "-m ruff"]
 @pytest.mark.parametrize("goal", ["run", "test", "lint"])
 def test_a_python_that_is_too_old_is_told_before_anything_is_installed(clone, version, goal):
     status, error, calls = make(clone, goal, version=version)
-    found = "%s.%s" % tuple(version.split(", ")[:2])
+    found = ".".join(version.split(", ")[:2])
     assert status != 0
     [line, last] = error.splitlines()
-    assert (
-        f"is Python {found}, and 3.11 or newer is needed: name another one, as in make PYTHON=python3.12 {goal}" in line
-    )
+    assert f"is Python {found}, and 3.11 or newer is needed" in line
+    assert line.endswith(f"name another one, as in make PYTHON=python3.12 {goal}")
     assert last.startswith("make: ***")
     assert not calls
     assert not (clone / ".venv").exists()
