@@ -89,9 +89,12 @@ def _read(arrays, split, image_size, channels):
 
 def _opened(file, size):
     """Shape and dtype of the array in a .npy file of this many bytes, and its rows, a block at a time."""
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read_header(file)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read(file)
+    except Exception:  # NumPy reads it as Python's text, and what it raises at other text may be anything
+        raise ValueError("not an array as NumPy saves it, or damaged") from None
     if dtype.hasobject or not shape or min(shape[1:], default=1) < 1:
         raise ValueError(f"holds {dtype} of shape {shape}: expected an array of numbers, image after image")
     if prod(shape) * dtype.itemsize > size:

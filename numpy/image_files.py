@@ -1,5 +1,6 @@
 """One picture file as an array; and what holds for the user's own images of every kind: split, sides, printed names."""
 
+import contextlib
 import os
 import re
 
@@ -40,12 +41,15 @@ def decode(path, image_size, channels):
         return _pixels(_resized(picture if turn is None else picture.transpose(turn), image_size), channels)
 
 
+@contextlib.contextmanager
 def _opened(path):
     from PIL import Image
 
     if not os.path.isfile(path):  # a link to nothing, or a pipe that would be waited for
         raise ValueError("no file")
-    return Image.open(path, formats=FORMATS)
+    # Given a path, Pillow maps some files into memory, and mixes up rows and columns of a TIFF that lies on its side.
+    with open(path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
+        yield picture
 
 
 def _turn(picture):
@@ -86,8 +90,8 @@ def _resized(picture, image_size):
         return picture
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return picture.resize((image_size, image_size), Image.Resampling.BICUBIC, box)
+    square = picture.crop((left, top, left + side, top + side))
+    return square.resize((image_size, image_size), Image.Resampling.BICUBIC)
 
 
 def _pixels(picture, channels):

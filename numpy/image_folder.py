@@ -77,7 +77,7 @@ def _picture_names(folder):
             raise ValueError(f"its folder {printable(below) or '.'} cannot be read ({error.strerror})") from None
         for entry in entries:
             ending = os.path.splitext(entry.name)[1].lower()
-            if entry.is_dir():
+            if os.path.isdir(entry):
                 waiting.append((below + entry.name + "/", above | {place}))
             elif ending in endings:
                 names.append(below + entry.name)

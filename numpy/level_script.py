@@ -11,8 +11,10 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import os
 import re
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -29,7 +31,7 @@ def run_as_script(main):
       full disk, is one line and exit status 1.
     - Nothing that happens to stderr stops a script: progress is for who wants to read it.
     - A closed stdout or stderr is as good as /dev/null.
-    - What stdout's encoding cannot express is printed as `?`.
+    - What the encoding of stdout or stderr cannot express is printed as `?`.
     """
     _open_closed_streams()
     for name, goes_on_after in (("stdout", BrokenPipeError), ("stderr", OSError)):
@@ -39,6 +41,7 @@ def run_as_script(main):
     except KeyboardInterrupt as interrupt:
         _tell_interrupt(KeyboardInterrupt, interrupt, None)
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: Python's own end is not worth a traceback
         sys.stdout.flush()  # here, where a failure can be told
 
 
@@ -76,9 +79,9 @@ def _open_closed_streams():
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one
-    for name in ("stdout", "stderr"):
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - never closed
 
 
 def _tell_interrupt(kind, error, traceback):
@@ -87,6 +90,17 @@ def _tell_interrupt(kind, error, traceback):
         return sys.__excepthook__(kind, error, traceback)
     _say(": ".join(filter(None, [_script(), "interrupted", str(error)])))
     raise SystemExit(130) from None
+
+
+def note(message):
+    """Tell the user something on stderr that is no mistake; once for all processes that torchrun started."""
+    _say(f"note: {message}")
+
+
+def _say(message):
+    # Without a stderr there is nobody to tell, and print would take stdout instead.
+    if os.environ.get("RANK", "0") == "0" and sys.stderr is not None:
+        print(message, file=sys.stderr)
 
 
 def _script():
@@ -100,12 +114,16 @@ def _is_run_as_script():
 
 
 if _is_run_as_script() and not sys.flags.interactive:
-    _open_closed_streams()
     sys.excepthook = _tell_interrupt
+    _open_closed_streams()
+    try:
+        os.getcwd()
+    except OSError:  # PyTorch would end the process later, in words of its own
+        raise SystemExit(f"{_script()}: error: the current directory is gone: change to one that exists") from None
 
 import numpy as np  # noqa: E402 - it takes long enough to be interrupted
 
-from input_checks import in_gib, total_memory  # noqa: E402
+from input_checks import check_finite, dtype_name, in_gib, total_memory  # noqa: E402
 
 # --- The report ------------------------------------------------------------------------------------------------------
 
@@ -219,9 +237,26 @@ def write_beside(path, content):
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        if isinstance(error, OSError):
+            raise OSError(f"cannot write {path} ({error.strerror or error})") from None
         raise
+
+
+def write_or_rescue(path, write):
+    """write(path); where that fails, write into a new folder of the system's temporary ones and raise OSError."""
+    try:
+        write(path)
+    except OSError as error:
+        rescued = Path(tempfile.mkdtemp(prefix="rescued-"), Path(path).name)
+        try:
+            write(rescued)
+        except OSError as again:
+            rescued.parent.rmdir()
+            raise OSError(f"{error}; and {again}: they are lost") from None
+        raise OSError(f"{error}; they were saved as {rescued}") from None
 
 
 @contextlib.contextmanager
@@ -381,18 +416,46 @@ def read_weights_metadata(path):
     return model
 
 
+def note_undescribed(path):
+    """Tell the user where a file of weights does not say which model it is of: its shapes alone may mislead."""
+    if read_weights_metadata(path) is None:
+        note(f"{path} does not say which model it is of: read as a VAE's, with a Bernoulli likelihood")
+
+
+def read_params(path, load_file, weight_shapes):
+    """The parameters of levels 1 and 2 as they are in a file of any level, by name and in order.
+
+    load_file: safetensors' own, for NumPy or PyTorch. weight_shapes: the level's function.
+    Raises FileNotFoundError, or ValueError if the file is damaged or holds another model.
+    """
+    model = read_weights_metadata(path) or {}
+    name, likelihood = model.get("class", "VAE"), model.get("likelihood", "bernoulli")
+    if name not in ("VAE", "IWAE", "BetaTCVAE") or likelihood != "bernoulli":  # these differ in their training alone
+        raise ValueError(
+            f"{path} holds another model, of class {name!r:.60} with likelihood {likelihood!r:.60}: "
+            "levels 1 and 2 compute a VAE with likelihood 'bernoulli', for this one use level 3"
+        )
+    try:
+        params = load_file(path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
+    latent_dim = math.prod(params["encoder.mu.bias"].shape) if "encoder.mu.bias" in params else 1
+    expected = {}
+    for layer, shape in weight_shapes(max(latent_dim, 1)).items():
+        num_outputs = shape[1] if "deconv" in layer else shape[0]
+        expected |= {f"{layer}.weight": shape, f"{layer}.bias": (num_outputs,)}
+    if wrong := sorted(expected.keys() ^ params.keys()):
+        raise ValueError(f"{path} does not hold the convolutional VAE: {wrong[0]} is missing or unknown")
+    if (got := {dtype_name(array) for array in params.values()}) not in ({"float32"}, {"float64"}):
+        raise ValueError(f"{path} must hold float32 or float64 numbers throughout, got {', '.join(sorted(got))}")
+    for name, shape in expected.items():
+        if (got := tuple(params[name].shape)) != shape:
+            raise ValueError(f"{path}: {name} has shape {got}, expected {shape}")
+        check_finite(f"{path}: {name}", params[name])
+    return {name: params[name] for name in expected}
+
+
 # --- What is told to the user ----------------------------------------------------------------------------------------
-
-
-def note(message):
-    """Tell the user something on stderr that is no mistake; once for all processes that torchrun started."""
-    _say(f"note: {message}")
-
-
-def _say(message):
-    # Without a stderr there is nobody to tell, and print would take stdout instead.
-    if os.environ.get("RANK", "0") == "0" and sys.stderr is not None:
-        print(message, file=sys.stderr)
 
 
 @contextlib.contextmanager

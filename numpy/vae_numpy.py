@@ -19,14 +19,19 @@ Arrays may be float32 or float64: the results follow their inputs. Run it with
 The model is from Kingma & Welling, "Auto-Encoding Variational Bayes" (2013), arXiv:1312.6114.
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import argparse
+import contextlib
 import math
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+
+from input_checks import check_beta, check_finite, check_images, check_latent_dim, check_latents, check_logits
 
 # --- Layers ----------------------------------------------------------------------------------------------------------
 # Shapes are PyTorch's, (N, C, H, W). In memory the channels lie last: a patch of an image is then a few long runs of
@@ -111,8 +116,7 @@ def init_params(seed, latent_dim=20, dtype=np.float32):
     fan_in is counted as PyTorch does, weight.shape[1] * k * k, for the transposed convolutions too. One seed gives
     levels 1 and 2 the same numbers. Raises ValueError unless latent_dim is an integer of at least 1.
     """
-    if not isinstance(latent_dim, int | np.integer) or latent_dim < 1:
-        raise ValueError(f"latent_dim must be an integer of at least 1, got {latent_dim}")
+    check_latent_dim(latent_dim, weight_shapes)
     rng = np.random.default_rng(seed)
     params = {}
     for layer, shape in weight_shapes(latent_dim).items():
@@ -126,12 +130,14 @@ def init_params(seed, latent_dim=20, dtype=np.float32):
 # --- The model -------------------------------------------------------------------------------------------------------
 
 CHUNK = 64  # images at a time: their patches stay in the cache, and any N takes bounded memory
+without_warnings = np.errstate(over="ignore", invalid="ignore")  # what overflows is refused by name, where it matters
 
 
+@without_warnings
 def encode(params, x):
     """q(z|x): x (N, 1, 28, 28) in [0, 1] -> mu, logvar, each (N, Z). Raises ValueError for anything else."""
-    check_images(x)
     weight, bias = by_layer(params)
+    check_images(np.ndarray, x, like=bias["encoder.mu"])
     mu = np.empty((len(x), len(bias["encoder.mu"])), np.result_type(x, bias["encoder.mu"]))
     logvar = np.empty_like(mu)
     for i in range(0, len(x), CHUNK):
@@ -145,22 +151,24 @@ def encode(params, x):
     return mu, logvar
 
 
+@without_warnings
 def reparameterize(mu, logvar, eps):
     """z = mu + sigma * eps, a sample of q(z|x) (Kingma & Welling, section 2.4). All (N, Z).
 
-    Raises ValueError for shapes that differ and for a logvar whose sigma overflows.
+    Raises ValueError for shapes that differ and for numbers so large that z overflows.
     """
-    check_latents(mu=mu, logvar=logvar, eps=eps)
-    with np.errstate(over="ignore"):
-        sigma = np.exp(logvar / 2)  # the square root of the variance: hence the half
-    check_finite("sigma = exp(logvar / 2)", sigma)
-    return mu + sigma * eps
+    check_latents(np.ndarray, mu=mu, logvar=logvar, eps=eps)
+    sigma = np.exp(logvar / 2)  # the square root of the variance: hence the half
+    z = mu + sigma * eps
+    check_finite("z = mu + exp(logvar / 2) * eps", z)
+    return z
 
 
+@without_warnings
 def decode(params, z):
-    """p(x|z): z (N, Z) -> logits (N, 1, 28, 28). Raises ValueError if Z is not the weights' own."""
+    """p(x|z): z (N, Z) -> logits (N, 1, 28, 28). Raises ValueError if Z is not the weights' own, or logits overflow."""
     weight, bias = by_layer(params)
-    check_latents(z=z, latent_dim=len(bias["encoder.mu"]))
+    check_latents(np.ndarray, z=z, like=bias["encoder.mu"], latent_dim=len(bias["encoder.mu"]))
     logits = np.empty((len(z), 1, 28, 28), np.result_type(z, bias["decoder.deconv2"]))
     for i in range(0, len(z), CHUNK):
         chunk = slice(i, i + CHUNK)
@@ -169,34 +177,36 @@ def decode(params, z):
         h = h.reshape(-1, 64, 7, 7)
         h = relu(conv_transpose2d(h, weight["decoder.deconv1"], bias["decoder.deconv1"]))  # (n, 32, 14, 14)
         logits[chunk] = conv_transpose2d(h, weight["decoder.deconv2"], bias["decoder.deconv2"])  # (n, 1, 28, 28)
+    check_finite("logits", logits)
     return logits
 
 
+@without_warnings
 def kl_divergence(mu, logvar):
     """KL(q(z|x) || N(0, I)) in closed form: (N,) nats, summed over the Z latents (Kingma & Welling, appendix B).
 
     Raises ValueError for shapes that differ and where mu or logvar is so large that the KL overflows.
     """
-    check_latents(mu=mu, logvar=logvar)
+    check_latents(np.ndarray, mu=mu, logvar=logvar)
     # KL = 1/2 sum_d (mu_d^2 + sigma_d^2 - 1 - log sigma_d^2)
-    with np.errstate(over="ignore"):
-        kl = 0.5 * np.sum(mu**2 + np.exp(logvar) - 1 - logvar, axis=1)
+    kl = 0.5 * np.sum(mu**2 + np.exp(logvar) - 1 - logvar, axis=1)
     check_finite("the KL divergence", kl)
     return kl
 
 
+@without_warnings
 def reconstruction_nll(logits, x):
     """-log p(x|z) of a Bernoulli decoder: (N,) nats, summed over the pixels (Kingma & Welling, appendix C.1).
 
     logits, x: (N, 1, 28, 28), x in [0, 1]. For grey x this is the cross-entropy, whose least value is not zero.
-    Raises ValueError for shapes that differ, logits that are not finite and x outside [0, 1].
+    Raises ValueError for shapes that differ, logits that are not finite, x outside [0, 1] and a sum that overflows.
     """
-    check_images(x)
-    check_finite("logits", logits)
-    if logits.shape != x.shape:
-        raise ValueError(f"logits and x must have one shape, got {logits.shape} and {x.shape}")
+    check_images(np.ndarray, x)
+    check_logits(np.ndarray, logits, x)
     # With p = sigmoid(l): -x log p - (1 - x) log(1 - p) = softplus(l) - x l, which no large |l| can overflow.
-    return np.sum(softplus(logits) - x * logits, axis=(1, 2, 3))
+    nll = np.sum(softplus(logits) - x * logits, axis=(1, 2, 3))
+    check_finite("the reconstruction's nll", nll)
+    return nll
 
 
 def forward(params, x, eps):
@@ -207,22 +217,23 @@ def forward(params, x, eps):
     return mu, logvar, z, logits
 
 
+@without_warnings
 def elbo(params, x, eps, beta=1.0):
     """The evidence lower bound, log p(x) >= ELBO, estimated with one z per image: (N,) nats.
 
     ELBO = E_q[log p(x|z)] - beta KL(q(z|x) || p(z)), equation (3) of Kingma & Welling; beta = 1 is the bound itself,
-    another beta the objective of Higgins et al. (2017), equation (4).
+    another beta the objective of Higgins et al. (2017), equation (4). Raises ValueError where it overflows.
     """
+    check_beta(beta)
     mu, logvar, _, logits = forward(params, x, eps)
-    return -reconstruction_nll(logits, x) - beta * kl_divergence(mu, logvar)
+    bound = -reconstruction_nll(logits, x) - beta * kl_divergence(mu, logvar)
+    check_finite("the ELBO", bound)
+    return bound
 
 
 def sample(params, z):
     """What one looks at: the mean image of p(x|z), in [0, 1]. z (N, Z) -> (N, 1, 28, 28)."""
     return sigmoid(decode(params, z))
-
-
-# --- Checks: every mistake is told where it enters -------------------------------------------------------------------
 
 
 def by_layer(params):
@@ -232,38 +243,17 @@ def by_layer(params):
     return weight, bias
 
 
-def check_images(x):
-    if x.ndim != 4 or x.shape[1:] != (1, 28, 28) or len(x) == 0:
-        raise ValueError(f"x must be at least one image, shape (N, 1, 28, 28), got {x.shape}")
-    if not np.issubdtype(x.dtype, np.floating) or not (x.min() >= 0 and x.max() <= 1):  # NaN fails every comparison
-        raise ValueError(f"x must be floats in [0, 1], got {x.dtype} from {x.min()} to {x.max()}: scale it, as x / 255")
-
-
-def check_latents(latent_dim=None, **latents):
-    shapes = {name: array.shape for name, array in latents.items()}
-    shape = next(iter(shapes.values()))
-    if len(set(shapes.values())) > 1 or len(shape) != 2 or shape[0] == 0 or latent_dim not in (None, shape[1]):
-        expected = f"(N, {latent_dim or 'Z'})"
-        raise ValueError(f"expected shape {expected}, got {', '.join(f'{k} {v}' for k, v in shapes.items())}")
-    for name, array in latents.items():
-        check_finite(name, array)
-
-
-def check_finite(name, array):
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity: if training diverged, lower the learning rate")
-
-
 # --- Weights ---------------------------------------------------------------------------------------------------------
 
 
 def save_weights(path, params):
     """Write the parameters as one .safetensors file that every level reads; an older file stays until this is whole."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    beside = f"{path}.tmp"
-    save_file({name: np.ascontiguousarray(array) for name, array in params.items()}, beside)
-    os.replace(beside, path)
+    from level_script import default_model, weights_metadata, write_beside
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in params.items()}
+    write_beside(path, save(arrays, weights_metadata(default_model(len(params["encoder.mu.bias"])))))
 
 
 def load_weights(path):
@@ -271,26 +261,11 @@ def load_weights(path):
 
     Raises FileNotFoundError, or ValueError if the file is damaged or holds another model.
     """
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
-    try:
-        params = load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
-    latent_dim = params["encoder.mu.bias"].size if "encoder.mu.bias" in params else 1
-    expected = init_params(0, max(latent_dim, 1))
-    if wrong := sorted(expected.keys() ^ params.keys()):
-        raise ValueError(f"{path} does not hold the convolutional VAE: {wrong[0]} is missing or unknown")
-    if (dtypes := {array.dtype.name for array in params.values()}) not in ({"float32"}, {"float64"}):
-        raise ValueError(f"{path} must hold float32 or float64 numbers throughout, got {', '.join(sorted(dtypes))}")
-    for name, array in expected.items():
-        if params[name].shape != array.shape:
-            raise ValueError(f"{path}: {name} has shape {params[name].shape}, expected {array.shape}")
-        check_finite(f"{path}: {name}", params[name])
-    return {name: params[name] for name in expected}
+    from level_script import read_params
+
+    return read_params(path, load_file, weight_shapes)
 
 
 # --- The script ------------------------------------------------------------------------------------------------------
@@ -298,7 +273,16 @@ def load_weights(path):
 
 def main(argv=None):
     from image_data import DATASETS, load_images
-    from level_script import new_run_folder, one_line_errors, report, report_noise, save_image_grid, seed
+    from level_script import (
+        claim_run_folder,
+        note_undescribed,
+        one_line_errors,
+        report,
+        report_noise,
+        save_image_grid,
+        seed,
+        some_path,
+    )
 
     parser = argparse.ArgumentParser(
         description="Level 1: run a VAE forward in NumPy and report its ELBO on the test images. Nothing is trained. "
@@ -306,43 +290,50 @@ def main(argv=None):
         "that their training reported.",
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="a model.safetensors of any level; without it, random parameters"
+        "--weights", type=some_path, metavar="FILE", help="a model.safetensors of any level; without it, random ones"
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of noise and random parameters (default: 0)")
     parser.add_argument(
         "--data", choices=DATASETS, default="digits", help="the images (default: digits, which need no download)"
     )
-    parser.add_argument("--out", metavar="DIR", help="write reconstructions.png and samples.png into this new folder")
+    parser.add_argument(
+        "--out", type=some_path, metavar="DIR", help="write reconstructions.png and samples.png into this new folder"
+    )
     args = parser.parse_args(argv)
 
-    with one_line_errors("vae_numpy.py"):
-        params = load_weights(args.weights) if args.weights else init_params(args.seed)
+    with one_line_errors("vae_numpy.py"), contextlib.ExitStack() as stack:
+        if args.weights:
+            params = load_weights(args.weights)
+            note_undescribed(args.weights)
+        else:
+            params = init_params(args.seed)
         x, _ = load_images(args.data, "test", params["encoder.mu.bias"].dtype)
-        folder = new_run_folder(args.out, "vae_numpy") if args.out else None
+        folder = stack.enter_context(claim_run_folder(args.out, "vae_numpy")) if args.out else None
 
-    latent_dim = len(params["encoder.mu.bias"])
-    eps = report_noise(args.seed, len(x), latent_dim, x.dtype)
-    mu, logvar, z, logits = forward(params, x, eps)
-    print(report(args.data, args.seed, reconstruction_nll(logits, x), kl_divergence(mu, logvar), mu, logvar, z, logits))
-    if not args.weights:
-        # Measured on the digits: 498 to 622 nats over seeds 0 to 29, mean 559, standard deviation 38.
-        print(
-            "\nThese parameters are random, so the decoder knows nothing: every logit is near 0 and every pixel a coin "
-            "toss that costs ln 2\nnats. Expect -ELBO near 784 ln 2 = 543 nats (roughly 500 to 620: the last layer's "
-            "random bias shifts all pixels at once)\nand a KL near 0, because mu and logvar are. Training brings -ELBO "
-            "down, and the KL up.",
-            file=sys.stderr,
-        )
-    if folder:
-        pairs = np.stack([x[:10], sigmoid(logits[:10])])
-        save_image_grid(
-            folder / "reconstructions.png", pairs, "Test images and their reconstructions", ["x", "decoded"]
-        )
-        prior = report_noise(args.seed + 1, 50, latent_dim, x.dtype)  # z ~ p(z) = N(0, I)
-        rows = sample(params, prior).reshape(5, 10, 1, 28, 28)
-        save_image_grid(folder / "samples.png", rows, "Samples: z drawn from the prior N(0, I), decoded")
-        print(f"pictures in {folder}", file=sys.stderr)
+        latent_dim = len(params["encoder.mu.bias"])
+        eps = report_noise(args.seed, len(x), latent_dim, x.dtype)
+        mu, logvar, z, logits = forward(params, x, eps)
+        nll, kl = reconstruction_nll(logits, x), kl_divergence(mu, logvar)
+        print(report(args.data, args.seed, nll, kl, mu, logvar, z, logits))
+        if not args.weights:
+            # Measured on the digits: 498 to 622 nats over seeds 0 to 29, mean 559, standard deviation 38.
+            print(
+                "\nThese parameters are random, so the decoder knows nothing: every logit is near 0 and every pixel a "
+                "coin toss that costs ln 2\nnats. Expect -ELBO near 784 ln 2 = 543 nats (roughly 500 to 620: the last "
+                "layer's random bias shifts all pixels at once)\nand a KL near 0, because mu and logvar are. Training "
+                "brings -ELBO down, and the KL up.",
+                file=sys.stderr,
+            )
+        if folder:
+            pairs = np.stack([x[:10], sigmoid(logits[:10])])
+            save_image_grid(
+                folder / "reconstructions.png", pairs, "Test images and their reconstructions", ["x", "decoded"]
+            )
+            prior = report_noise(args.seed + 1, 50, latent_dim, x.dtype)  # z ~ p(z) = N(0, I)
+            rows = sample(params, prior).reshape(5, 10, 1, 28, 28)
+            save_image_grid(folder / "samples.png", rows, "Samples: z drawn from the prior N(0, I), decoded")
+            print(f"pictures in {folder}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    run_as_script(main)

@@ -19,8 +19,17 @@ import torch.distributed as dist
 
 from level_script import claim_run_folder, lock_run_folder, one_line_errors, report_terms
 from processes import LostProcessError, from_first, rank
-from trainable import flag, option, require
-from trainer import Interrupted, check_trainable, evaluate, prepare_resume, read_state, train
+from trainable import built, flag, option, require
+from trainer import (
+    RESUME_STATE,
+    Interrupted,
+    check_trainable,
+    evaluate,
+    not_a_state,
+    prepare_resume,
+    read_state,
+    train,
+)
 from training_images import NAMES, ImageOptions, describe, load_resident
 
 
@@ -30,7 +39,7 @@ class TrainingConfig(ImageOptions):
 
     epochs: int = option(60, least=1)
     """Passes over the training images."""
-    batch_size: int = option(128, least=1)
+    batch_size: int = option(128, least=1, most=2**31 - 1)
     """Images per step."""
     lr: float = option(1e-3, above=0)
     """Adam's step size."""
@@ -67,32 +76,43 @@ def parse_config(config_class, argv, script, load_model):
     for name, value in vars(given).items():
         require(value != "", f"--{name} is empty: expected a path, or leave it out")
     state = model = None
-    own = {}
+    known = {each.name for each in fields(config_class)}
+    ours = config_class()
     if given.resume:
-        state = read_state(Path(given.resume).expanduser(), script)
-        own = state["config"]
+        folder = Path(given.resume).expanduser()
+        state = read_state(folder, script)
+        ours = saved_options(config_class, state["config"], folder / RESUME_STATE)
     elif given.weights:
         model = load_model(Path(given.weights).expanduser())
-        own = vars(model.options)
-    known = {each.name for each in fields(config_class)}
-    ours = config_class(**{name: value for name, value in own.items() if name in known})
-    ours.check(flags=True)
+        ours = config_class(**{name: value for name, value in vars(model.options).items() if name in known})
     config = tyro.cli(config_class, args=argv, prog=script, default=ours)
     for name in ("out", "resume", "weights"):
         if (path := getattr(config, name)) is not None:
             setattr(config, name, path.expanduser())
     if config.data not in NAMES:  # so that a run goes on from any folder
         config.data = str(Path(config.data).expanduser().absolute())
-    config.check(flags=True)
     for name in sorted(known):
         was, now = getattr(ours, name), getattr(config, name)
         if state and name not in MAY_CHANGE and was != now:
             raise ValueError(f"--resume goes on with the run as it was: {flag(name)} was {was}, cannot become {now}")
         if model and name not in SHARED and was != now:
             raise ValueError(f"--weights names a model, of which {name} is {was}: leave out {flag(name)}")
+    config.check(flags=True)
     if state and config.epochs < len(state["rows"]):
         raise ValueError(f"--epochs {config.epochs}, but the run in {config.resume} already has {len(state['rows'])}")
     return config, state, model
+
+
+def saved_options(config_class, config, path):
+    """The options that a resume state holds. Raises ValueError if they are not those of a run of this script."""
+    unknown = sorted(map(str, config.keys() - {each.name for each in fields(config_class)}))
+    try:
+        require(not unknown, f"unknown options: {', '.join(unknown)}")
+        options = config_class(**config)
+        options.check(flags=True)
+    except ValueError as error:
+        raise not_a_state(path, error) from None
+    return options
 
 
 def pick_device(name):
@@ -133,43 +153,33 @@ def run_script(path, config_class, build_model, load_model, argv=None, report=No
         config, state, model = parse_config(config_class, argv, script.name, load_model)
         device = pick_device(config.device)
         require(device.type != "mps" or config.precision != "float64", "mps has no float64: use --device cpu")
-    with process_group(device), contextlib.ExitStack() as owned:
-        with one_line_errors(script.name):
-            test_images = load_resident(config, "test", device)
-            train_images = None
-            if model is None:
-                train_images = load_resident(config, "train", device)
-                model = initialised(build_model, config, train_images)
-                check_trainable(model, train_images, test_images, config)
-            require(
-                test_images.image_shape == model.image_shape,
-                f"--data {config.data} has images {test_images.image_shape}, the model takes {model.image_shape}",
-            )
-            folder = config.resume
-            if rank() == 0 and folder is not None:
-                owned.enter_context(lock_run_folder(folder))
-            elif rank() == 0 and (config.out or not config.weights):
-                folder = owned.enter_context(claim_run_folder(config.out, script.stem))
-            folder = from_first(folder)
-        model.to(device)
-        rows = []
-        if train_images:
-            if state is not None:
-                prepare_resume(state)
-            try:
-                rows = train(model, train_images, test_images, config, folder, state, script.name)
-            except Interrupted as stopped:
-                say(f"{script.name}: {stopped}; go on with: {command()} --resume {quoted(folder)}")
-                raise SystemExit(130) from None
-            except LostProcessError as error:  # the first may be the one that is lost: whoever is left says so
-                again = f"{command()} --resume {quoted(folder)}"
-                print(f"{script.name}: error: {error}; go on with: {again}", file=sys.stderr)
-                raise SystemExit(1) from None
-            except (FloatingPointError, OSError, ValueError) as error:  # diverged, a full disk, another model's state
-                say(f"{script.name}: error: {error}")
-                raise SystemExit(1) from None
-        if rank() > 0:
-            return
+    with contextlib.ExitStack() as owned:  # the folder, until the last picture is in it
+        with process_group(device):
+            with one_line_errors(script.name):
+                test_images = load_resident(config, "test", device)
+                train_images = None
+                if model is None:
+                    train_images = load_resident(config, "train", device)
+                    model = initialised(build_model, config, train_images)
+                    check_trainable(model, train_images, test_images, config)
+                require(
+                    test_images.image_shape == model.image_shape,
+                    f"--data {config.data} has images {test_images.image_shape}, the model takes {model.image_shape}",
+                )
+                folder = config.resume
+                if rank() == 0 and folder is not None:
+                    owned.enter_context(lock_run_folder(folder))
+                elif rank() == 0 and (config.out or not config.weights):
+                    folder = owned.enter_context(claim_run_folder(config.out, script.stem))
+                folder = from_first(folder)
+            model.to(device)
+            rows = []
+            if train_images:
+                if state is not None:
+                    prepare_resume(state)
+                rows = train_or_exit(script.name, model, train_images, test_images, config, folder, state)
+            if rank() > 0:
+                return
         print((report or report_of_terms)(model, test_images, config))
         if folder:
             if draw is None:
@@ -177,6 +187,24 @@ def run_script(path, config_class, build_model, load_model, argv=None, report=No
             with one_line_errors(script.name):
                 draw(folder, model, test_images, config.seed, rows)
             say(f"{'weights and pictures' if rows else 'pictures'} in {folder}")
+
+
+def train_or_exit(script, model, train_images, test_images, config, folder, state):
+    """`train`; whatever stops it is one line with the way to go on, and an exit status."""
+    again = f"{command()} --resume {quoted(folder)}"
+    try:
+        with one_line_errors(script):
+            try:
+                return train(model, train_images, test_images, config, folder, state, script)
+            except LostProcessError as error:  # the first may be the one that is lost: whoever is left says so
+                print(f"{script}: error: {error}; go on with: {again}", file=sys.stderr)
+                raise SystemExit(1) from None
+    except Interrupted as stopped:
+        say(f"{script}: {stopped}; go on with: {again}")
+        raise SystemExit(130) from None
+    except FloatingPointError as error:
+        say(f"{script}: error: {error}")
+        raise SystemExit(1) from None
 
 
 def command():
@@ -191,11 +219,13 @@ def quoted(path):
     return shlex.quote(str(path))
 
 
-def initialised(build_model, config, train_images=None):
+def initialised(build_model, config, train_images):
     """The new model, with initial weights from the run's own seed; the caller's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        return build_model(config, train_images)
+        model = built(lambda: build_model(config, train_images), copies=4)  # gradients, Adam's two moments
+    model.start_from(train_images, torch.Generator(train_images.labels.device).manual_seed(config.seed))
+    return model
 
 
 def say(message):

@@ -37,15 +37,17 @@ from torch.func import functional_call
 
 from experiment import TrainingConfig, run_script
 from processes import gathered, own_part
-from trainable import option
+from trainable import option, require
 from vae_paper import BaseVAE, NetworkOptions
 
 
 def permute_dims(z, keys):
     """Draws from prod_d q(z_d): every latent permuted across the batch, by itself (Kim & Mnih 2018, algorithm 1).
 
-    z: (N, Z). keys: (N, Z) random numbers; the order of a column is its permutation. Returns (N, Z).
+    z: (N, Z). keys: (N, Z) random numbers; the order of a column is its permutation. Returns (N, Z). Raises ValueError
+    for no code at all, which is what one image leaves to permute.
     """
+    require(len(z) > 0, "one image says nothing about the others: expected a batch of at least 2")
     return z.gather(0, keys.argsort(dim=0))
 
 

@@ -94,10 +94,14 @@ class IWAE(BaseVAE):
             "loss": torch.optim.Adam(self.parameter_groups(lr), lr=lr, eps=1e-4, fused=True)
         }  # Burda 2015, section 5
 
-    def set_output_bias(self, mean_image):
-        """Start from the mean of the training images, (C, H, W) in [0, 1]: the first thing any decoder learns."""
-        with torch.no_grad():
-            self.decoder.logits.bias.copy_(torch.logit(mean_image.flatten(), eps=1e-3))
+    @torch.no_grad()
+    def start_from(self, images, generator):
+        """The output's bias is the training images' mean (of at most 60,000): the first thing any decoder learns."""
+        if (self.options.architecture, self.options.likelihood) == ("mlp", "bernoulli"):  # one bias for each pixel
+            parts = torch.arange(min(len(images), 60_000), device=images.labels.device).split(1000)
+            total = sum(images.batch(index, generator)[0].sum(dim=0) for index in parts)
+            mean = (total / sum(map(len, parts))).flatten()
+            self.decoder.logits.bias.copy_(torch.logit(mean, eps=1e-3))
 
     def terms(self, x, eps, c=None, step=None):
         """loss: -L_k, or for objective "vae" the mean of k one-sample bounds; and what a one-sample bound is made of.
@@ -127,23 +131,12 @@ class IwaeConfig(IWAEOptions, TrainingConfig):
     99, 112 and 20 (10 to 15 minutes).
     """
 
-    batch_size: int = option(20, least=1)
+    batch_size: int = option(20, least=1, most=2**31 - 1)
     """Images per step."""
 
 
 def build_model(config, train_images):
-    model = IWAE.from_options(config, image_shape=train_images.image_shape)
-    if config.architecture == "mlp" and config.likelihood == "bernoulli":
-        model.set_output_bias(mean_image(train_images, config.seed))
-    return model
-
-
-def mean_image(images, seed):
-    """The mean of (at most 60,000) images, (C, H, W) in [0, 1]."""
-    generator = torch.Generator(images.labels.device).manual_seed(seed)
-    count = min(len(images), 60_000)
-    parts = torch.arange(count, device=images.labels.device).split(1000)
-    return sum(images.batch(index, generator)[0].sum(dim=0) for index in parts).cpu() / count
+    return IWAE.from_options(config, image_shape=train_images.image_shape)
 
 
 def main(argv=None):

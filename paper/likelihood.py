@@ -29,11 +29,12 @@ import tyro
 from tqdm import tqdm
 
 from experiment import header, pick_device
+from input_checks import require_memory
 from level_script import one_line_errors, report_terms, save_image_grid, write_beside
 from trainable import Options, option, read_config, require, require_positive_ints
 from trainer import unchecked
 from training_images import NAMES, ImageOptions, load_resident, spread
-from vae_paper import BaseVAE
+from vae_paper import VAE, BaseVAE
 
 # --- log p(x) --------------------------------------------------------------------------------------------------------
 
@@ -62,7 +63,9 @@ def log_likelihood(model, x, num_samples, generator, c=None, rows=2500):
                 log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_w, dim=1))
             results.append(log_sum - math.log(num_samples))
             progress.update(len(part))
-    return torch.cat(results)
+    result = torch.cat(results)
+    model.check_finite("log p(x)", result)
+    return result
 
 
 @torch.no_grad()
@@ -97,6 +100,7 @@ def anomaly_scores(model, x, kind, num_samples, generator, c=None):
     model.one_hot(c, x)
     if kind == "likelihood":
         return -log_likelihood(model, x, num_samples, generator, c)
+    require_room(model, x, num_samples, "an image")
     scores = []
     with unchecked(model):
         for part in torch.arange(len(x)).split(max(1, 1000 // num_samples)):
@@ -105,7 +109,15 @@ def anomaly_scores(model, x, kind, num_samples, generator, c=None):
             mu, logvar, _, log_likelihoods = model.posterior_samples(x[part], eps, None if c is None else c[part])
             nll = -log_likelihoods.mean(dim=1)
             scores.append(nll + model.kl_divergence(mu, logvar) if kind == "elbo" else nll)
-    return torch.cat(scores)
+    scores = torch.cat(scores)
+    model.check_finite("the scores", scores)
+    return scores
+
+
+def require_room(model, x, count, of):
+    """Raises MemoryError if so many codes, decoded at once, cannot fit: at the least their pixels, logits and nll."""
+    size = 3 * math.prod(model.image_shape) * x.element_size()
+    require_memory(count * size, f"{count} samples of {of}")
 
 
 def anomaly_threshold(training_scores, quantile=0.95):
@@ -209,7 +221,12 @@ def main(argv=None):
         config.check(flags=True)
         check_out(config)
         device = pick_device(config.device)
-        model = BaseVAE.load(config.run).to(device)
+        config.run = config.run.expanduser()
+        model = VAE.load(config.run).to(device)
+        require(
+            isinstance(model, BaseVAE),
+            f"{config.run} holds an autoencoder, which has no distribution over codes: expected the run of a VAE",
+        )
         trained_on = image_options(config.run)
         looked_at = trained_on if config.data is None else replace(trained_on, data=config.data)
         if config.data is not None:  # other images come in the size and the colours that the model takes
@@ -222,8 +239,9 @@ def main(argv=None):
             f"--data {looked_at.data} has images {test.image_shape}, the model takes {model.image_shape}",
         )
         require(
-            config.images is None or config.images <= len(test),
-            f"--images {config.images}: there are {len(test)}",
+            model.num_classes in (0, len(test.class_names)),
+            f"--data {looked_at.data} has {len(test.class_names)} classes, the model needs the class of each image, "
+            f"one of {model.num_classes}",
         )
         train = load_resident(trained_on, "train", device) if isinstance(config, Anomalies) else None
         # What is fixed was drawn with the run's seed, what is fresh with this report's.
@@ -256,13 +274,15 @@ def image_options(run):
         options.check()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    if options.data not in NAMES and "image_size" not in training:  # levels 1 and 2 turn all images into 28x28, grey
+        return replace(options, image_size=28, channels=1)
     return options
 
 
 def chosen_images(images, limit, model, seed):
     """x (N, C, H, W) in the model's precision, labels (N,) and their positions: `limit` of the images, or all."""
     parameter = next(model.parameters())
-    index = torch.from_numpy(spread(np.arange(len(images)), limit)).to(parameter.device)
+    index = torch.from_numpy(spread(np.arange(len(images)), limit, "--images")).to(parameter.device)
     x, labels = images.batch(index, torch.Generator(parameter.device).manual_seed(seed))
     return x.to(parameter.dtype), labels, index
 
@@ -307,8 +327,12 @@ def show_anomalies(model, config, header, generator, test, train):
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["image", f"{config.score} score (nats)", "above the threshold"])
     writer.writerows((names[i], f"{scores[1][i]:.4f}", "yes" if strange[i] else "no") for i in order.tolist())
-    write_beside(config.out.with_suffix(".csv"), table.getvalue())
     save_image_grid(config.out, rows.clamp(0, 1).numpy(), title, ["x", "decoded"])
+    try:
+        write_beside(config.out.with_suffix(".csv"), table.getvalue())
+    except OSError:  # both or neither, so that a second try finds their names free
+        config.out.unlink()
+        raise
     print(f"picture in {config.out}, all scores in {config.out.with_suffix('.csv')}", file=sys.stderr)
 
 
@@ -321,6 +345,7 @@ def decoded_means(model, x, labels):
 def show_uncertainty(model, config, header, generator, test, _):
     x, labels, _ = chosen_images(test, config.images, model, config.seed)
     x, labels = x[:10], labels[:10] if model.num_classes else None
+    require_room(model, x, len(x) * config.k, f"{len(x)} images")
     eps = torch.randn(len(x), config.k, model.latent_dim, generator=generator, dtype=x.dtype, device=x.device)
     mean, code_std, total_std = pixel_uncertainty(model, x, eps, labels)
     rows = torch.stack([x, mean, 2 * code_std, 2 * total_std])  # a std of a value in [0, 1] is at most a half

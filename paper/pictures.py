@@ -11,6 +11,7 @@ from level_script import run_as_script  # before all others: it sees to Ctrl-C
 # isort: split
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def save_samples(path, images, class_names=(), source="z drawn from the prior N(
 
 
 def short(name):
-    """A class's name as it fits beside a picture."""
-    return f"class {name}" if name.isdigit() else name if len(name) <= 16 else f"{name[:15]}…"
+    """A class's name as it fits beside a picture, in which matplotlib sees no formula."""
+    name = f"class {name}" if name.isdigit() else name if len(name) <= 16 else f"{name[:15]}…"
+    return name.replace("$", r"\$")
 
 
 def save_latent_space(path, mu, labels, class_names=()):
@@ -154,7 +156,7 @@ def save_rate_distortion(path, rate, distortion, names):
     axes.plot(*best.T, color="0.8", zorder=0)
     for x, y, name in zip(rate, distortion, names, strict=True):
         axes.plot(x, y, "o")
-        axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points")
+        axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", parse_math=False)
     axes.margins(0.15)
     axes.set_xlim(left=0)
     # The line of models with the best point's -ELBO: below it a model would be better.
@@ -253,40 +255,43 @@ def main(argv=None):
 
     with one_line_errors("pictures.py"):
         config = tyro.cli(PictureConfig, args=argv, prog="pictures.py")
-        require(config.runs, "--runs names no folder: expected the folders of finished runs")
-        require(not config.out.exists(), f"--out {config.out} exists and is not overwritten: choose another name")
-        writable = config.out.suffix == ".png" and config.out.parent.is_dir()
-        require(writable, f"cannot write --out {config.out}: expected a .png in a folder that exists")
-        summaries = [read_summary(run) for run in config.runs]
-        for run, summary in zip(config.runs, summaries, strict=True):
-            for name in ("likelihood", "data", "binarisation"):
-                was, first = summary.get(name), summaries[0].get(name)
+        out, runs = config.out.expanduser(), [run.expanduser() for run in config.runs]
+        require(runs, "--runs names no folder: expected the folders of finished runs")
+        require(not out.exists(), f"--out {out} exists and is not overwritten: choose another name")
+        writable = out.suffix == ".png" and out.parent.is_dir() and os.access(out.parent, os.W_OK)
+        require(writable, f"cannot write --out {out}: expected a .png in a folder that exists and may be written to")
+        points, kinds = zip(*map(read_summary, runs), strict=True)
+        for run, kind in zip(runs, kinds, strict=True):
+            for name, first in kinds[0].items():
                 require(
-                    was == first,
-                    f"{run} has {name} {was}, {config.runs[0]} has {first}: nats of the two do not compare",
+                    kind[name] == first,
+                    f"{run} has {name} {kind[name]}, {runs[0]} has {first}: nats of the two do not compare",
                 )
-        last = [summary["last_epoch"] for summary in summaries]
-        save_rate_distortion(
-            config.out,
-            *([row[f"test_{term}"] for row in last] for term in ("kl_divergence", "reconstruction_nll")),
-            [run.name for run in config.runs],
-        )
+        save_rate_distortion(out, *map(list, zip(*points, strict=True)), [run.absolute().name for run in runs])
 
 
 def read_summary(run):
-    """A finished run's summary.json. Raises FileNotFoundError, or ValueError unless it is a VAE's."""
+    """A finished run's (rate, distortion), in nats, and what another run's must be the same in to compare, by name.
+
+    Raises FileNotFoundError, or ValueError unless it is a VAE's.
+    """
+    from trainable import read_config
+
     path = run / "summary.json"
     if not path.is_file():
         raise FileNotFoundError(f"no summary.json in {run}: expected the folder of a run with at least one epoch")
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         row = summary["last_epoch"]
-        numbers = [float(row[f"test_{term}"]) for term in ("kl_divergence", "reconstruction_nll")]
-    except (ValueError, KeyError, TypeError) as error:
+        point = [float(row[f"test_{term}"]) for term in ("kl_divergence", "reconstruction_nll")]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is not that of a VAE: {error!r}") from None
-    if not np.isfinite(numbers).all():
+    if not np.isfinite(sum(point)):
         raise ValueError(f"{path} holds NaN or infinity: expected the summary of a run that went well")
-    return summary
+    config = run / "config.json"
+    model = read_config(config)["model"] if config.is_file() else {}
+    kind = {name: summary.get(name, model.get(name)) for name in ("data", "binarisation", "likelihood", "image_shape")}
+    return point, kind
 
 
 if __name__ == "__main__":

@@ -96,8 +96,10 @@ def copy_first(tensors):
     """Overwrite each tensor with the first process's."""
     if num_processes() > 1:
         for tensor in tensors:
+            sent = tensor.contiguous()  # whatever its memory format
             with lost_processes():
-                dist.broadcast(tensor, src=0)
+                dist.broadcast(sent, src=0)
+            tensor.copy_(sent)
 
 
 def all_reduced(tensor, operation=dist.ReduceOp.SUM):

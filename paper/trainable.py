@@ -17,6 +17,7 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 import torch
 from torch import nn
 
+from input_checks import require_memory
 from level_script import note, read_weights_metadata, weights_metadata, write_beside, write_config
 
 MODELS = {  # the file that holds each model: a run is loaded by the name of its class, whatever was imported before
@@ -112,8 +113,8 @@ class TrainableModel(nn.Module):
     from_data       the arguments that the images decide, not a user; image_shape is (C, H, W)
     noise_shape     the shape of the standard normal noise that one image needs in a step; eps is (N, *noise_shape)
     num_classes     0, or the number of classes of a model that wants the labels c
-    couples_batch   whether an image's terms depend on the other images of its batch; such a model is evaluated in
-                    batches of the training size
+    couples_batch   whether an image's terms depend on the other images of its batch, of which another process may have
+                    some (processes.gathered); such a model is evaluated in batches of the training size
     smallest_batch  the fewest images that `terms` makes sense for; a shorter last batch joins the one before it
     validate        as in torch.distributions, whether inputs are looked at, which makes a GPU wait; off while training
     elbo_terms      the terms whose sum is -ELBO in nats, if there are any
@@ -157,6 +158,12 @@ class TrainableModel(nn.Module):
         None is their end.
         """
         raise NotImplementedError
+
+    def start_from(self, images, generator):
+        """What a model takes from the training images before its first step: nothing, unless a paper says so.
+
+        images: a training_images.ResidentImages; generator: for its batches.
+        """
 
     def optimizers(self, lr):
         """{term: the optimiser that lowers its mean}, in the order in which they take their step."""
@@ -214,9 +221,10 @@ class TrainableModel(nn.Module):
             found = model_class(options.pop("class"))
             if not issubclass(found, cls.family()):
                 raise ValueError(f"it is of class {found.__name__}")
-            return found(**options)
+            return built(lambda: found(**options))
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"{source} does not describe a {cls.__name__} ({error})") from None
+            reason = str(error).partition("\n")[0]  # PyTorch's words may go on with a stack trace
+            raise ValueError(f"{source} does not describe a {cls.__name__} ({reason})") from None
 
     @classmethod
     def family(cls):
@@ -239,6 +247,17 @@ class TrainableModel(nn.Module):
             require(got == want, f"{path}: {name} has shape {got}, expected {want}")
             require(bool(torch.isfinite(weights[name]).all()), f"{path}: {name} holds NaN or infinity")
         self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+
+
+def built(make, copies=1):
+    """make(), a new model, once it is known that the machine can hold so many copies of its parameters.
+
+    A model is built without memory first. Raises MemoryError if one with memory would not fit.
+    """
+    with torch.device("meta"):
+        size = sum(tensor.numel() * tensor.element_size() for tensor in make().state_dict().values())
+    require_memory(copies * size, "this model" if copies == 1 else "this model, with its gradients and optimiser,")
+    return make()
 
 
 # --- Which model a file holds ----------------------------------------------------------------------------------------
@@ -277,7 +296,7 @@ def read_config(path):
     """config.json as `write_config` wrote it: a dict with the dicts "model" and "training". Raises ValueError."""
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is not the config.json of a run ({error}): expected what a training wrote") from None
     if not (isinstance(config, dict) and isinstance(config.get("model"), dict)):
         raise ValueError(f"{path} does not describe a model: expected what a training wrote")

@@ -18,6 +18,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import pickle
 import platform
 import signal
@@ -29,6 +30,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from input_checks import require_memory
 from level_script import note, write_beside
 from processes import agreed, copy_first, gathered, num_processes, own_part, rank, sum_gradients, summed
 from trainable import require
@@ -78,8 +80,12 @@ def unchecked(model):
 
 
 def check_trainable(model, train_images, test_images, config):
-    """Raises ValueError if the batches do not suit the model or the processes."""
+    """Raises ValueError if the batches do not suit the model or the processes, MemoryError if they are too large."""
     size = min(config.batch_size, len(train_images))
+    # At the least: the pixels, their logits and their nll, of every sample that an image has.
+    decoded = size // num_processes() * math.prod(model.noise_shape[:-1])
+    pixels = 3 * math.prod(model.image_shape) * DTYPES[config.precision].itemsize
+    require_memory(decoded * pixels, f"a step with {decoded} decoded images")
     smallest = min(size, len(test_images))
     require(
         smallest >= model.smallest_batch,
@@ -234,6 +240,8 @@ class Run:
                 f"the images of --data {self.config.data} are not those that the run was started with: put them back, "
                 "or start a new run"
             )
+        for name in ("epoch", "step", "seconds", "permutation", "rows"):
+            setattr(self, name, state[name])
         try:
             self.model.load_state_dict(state["model"])
             for name, optimizer in self.optimizers.items():
@@ -241,12 +249,26 @@ class Run:
             self.order.set_state(state["order"])
             if state["device"] == self.noise.device.type:  # another device draws other noise: there the seed's anew
                 self.noise.set_state(state["noise"])
+            self.check_restored(state["sums"])
             self.sums = Sums.from_state(state["sums"], self.device)
-        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except DAMAGES as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the saved state does not fit this model ({reason}): start a new run") from None
-        for name in ("epoch", "step", "seconds", "permutation", "rows"):
-            setattr(self, name, state[name])
+
+    def check_restored(self, sums):
+        """Raises ValueError for what PyTorch would take and stumble over in a later step, or silently ignore."""
+        order = torch.arange(len(self.train_images))
+        require(torch.equal(self.permutation.sort().values, order), "its data order is that of other images")
+        require(0 <= self.step < len(self.batches()), f"its epoch has no step {self.step}")
+        begun = (self.epoch, self.step) > (1, 0)
+        for name, optimizer in self.optimizers.items():
+            require(bool(optimizer.state) == begun, f"the optimizer of {name} has not seen the run's steps")
+            for parameter, moments in optimizer.state.items():
+                shapes = {tuple(moment.shape) for moment in moments.values() if torch.is_tensor(moment)}
+                require(shapes <= {(), tuple(parameter.shape)}, f"the optimizer of {name} is of another shape")
+        totals, names = sums["totals"], sums["names"]
+        whole = totals is None if self.step == 0 else totals.shape == (len(sums["counts"]), len(set(names)))
+        require(whole and len(set(names)) == len(names), "its sums are damaged")
 
 
 def draw_batch(model, images, index, generator, dtype):
@@ -356,6 +378,7 @@ def stop_requests():
 # --- The folder of a run ---------------------------------------------------------------------------------------------
 
 RESUME_STATE = "resume.pt"
+DAMAGES = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, ValueError)
 NOT_OF_THE_RUN = ("out", "resume", "weights")  # options that say where files lie
 STATE = {  # what a resume state holds, and of which type
     "script": str,
@@ -402,14 +425,29 @@ def read_state(folder, script):
         require(isinstance(state, dict), f"it is a {type(state).__name__}")
         for name, kind in STATE.items():
             require(isinstance(state.get(name), kind), f"its {name!r} is missing or damaged")
-        require(min(state["epoch"], state["threads"], state["processes"]) >= 1, "its counters are damaged")
-        require(all(isinstance(row, dict) for row in state["rows"]), "its 'rows' are damaged")
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not the whole state of a run ({reason}): start a new one") from None
+        require(
+            min(state["epoch"], state["threads"], state["processes"]) >= 1 and state["threads"] <= 4096,
+            "its counters are damaged",
+        )
+        require([row_number(row) for row in state["rows"]] == list(range(1, state["epoch"])), "its 'rows' are damaged")
+        require(len({tuple(row) for row in state["rows"]}) <= 1, "its 'rows' differ in their columns")
+    except DAMAGES as error:
+        raise not_a_state(path, error) from None
     if state["script"] != script:
         raise ValueError(f"{path} was left by {state['script']}: go on with that script, not with {script}")
     return state
+
+
+def not_a_state(path, error):
+    """The ValueError to raise for a resume state that cannot be what a run saved."""
+    reason = " ".join(str(error).split())
+    return ValueError(f"{path} is not the whole state of a run ({reason}): start a new one")
+
+
+def row_number(row):
+    """The epoch that a row of the table is about, or None if it is no row: numbers by name, with the seconds."""
+    numbers = isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values())
+    return row.get("epoch") if numbers and "seconds" in row else None
 
 
 def prepare_resume(state):

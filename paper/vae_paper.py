@@ -46,11 +46,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiment import TrainingConfig, report_of_terms, run_script
+from input_checks import check_beta, check_finite, check_images, check_labels, check_latents, check_logits
 from schedules import KLSchedule
 from trainable import (
     Options,
     TrainableModel,
-    check_option,
     flag,
     option,
     read_description,
@@ -271,7 +271,8 @@ class EncoderDecoder(TrainableModel):
 
     def decode(self, z, c=None):
         """p(x|z), or p(x|z, c): z (N, Z), c (N,) labels -> logits (N, C, H, W), of a Gaussian the mean."""
-        self.check_latents(z=z)
+        if self.validate:
+            check_latents(torch.Tensor, next(self.parameters()), self.latent_dim, z=z)
         return self.decoder(z, self.one_hot(c, z)).to(z.dtype)
 
     def reconstruction_nll(self, logits, x):
@@ -281,8 +282,8 @@ class EncoderDecoder(TrainableModel):
         sum of (x - mean)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2.
         """
         self.check_images(x)
-        self.check_finite("logits", logits)
-        require(logits.shape == x.shape, f"logits and x differ in shape: {tuple(logits.shape)}, {tuple(x.shape)}")
+        if self.validate:
+            check_logits(torch.Tensor, logits, x)
         if self.options.likelihood == "bernoulli":
             # softplus(l) - x l; binary_cross_entropy_with_logits is the same in twice as many passes over the memory.
             nll = torch.addcmul(F.softplus(logits, threshold=50), x, logits, value=-1)
@@ -296,7 +297,7 @@ class EncoderDecoder(TrainableModel):
         logits = self.decode(z, c)
         return torch.sigmoid(logits) if self.options.likelihood == "bernoulli" else logits.clamp(0, 1)
 
-    # Checks: every mistake is told where it enters.
+    # Checks: every mistake is told where it enters, in the words of all levels.
 
     def one_hot(self, c, batch):
         """Labels (N,) to the float matrix (N, num_classes) that the networks take; None for the unconditional model."""
@@ -305,47 +306,21 @@ class EncoderDecoder(TrainableModel):
             return None
         require(c is not None, f"a {type(self).__name__} needs the class labels c, shape (N,)")
         if self.validate:
-            integers = not (c.is_floating_point() or c.is_complex() or c.dtype == torch.bool)
-            require(c.shape == batch.shape[:1] and integers, f"c must be {len(batch)} integers, got {tuple(c.shape)}")
-            require(
-                c.min() >= 0 and c.max() < self.num_classes,
-                f"labels c must lie in 0..{self.num_classes - 1}, got {c.min()} to {c.max()}",
-            )
+            check_labels(torch.Tensor, c, len(batch), self.num_classes)
         return torch.eye(self.num_classes, dtype=batch.dtype, device=batch.device)[c.long()]
 
     def check_images(self, x):
-        if not self.validate:
-            return
-        require(
-            x.ndim == 4 and tuple(x.shape[1:]) == self.image_shape and len(x) > 0,
-            f"x must be at least one image, shape (N, {str(self.image_shape)[1:]}, got {tuple(x.shape)}",
-        )
-        least, most = torch.aminmax(x)
-        gaussian = self.options.likelihood == "gaussian"
-        inside = torch.isfinite(x).all() if gaussian else least >= 0 and most <= 1
-        require(
-            x.is_floating_point() and inside,  # NaN fails every comparison
-            f"x must be {'finite floats' if gaussian else 'floats in [0, 1]'}, got {x.dtype} from {least} to {most}: "
-            "scale it, as x / 255",
-        )
+        if self.validate:
+            bounds = None if self.options.likelihood == "gaussian" else (0, 1)
+            check_images(torch.Tensor, x, next(self.parameters()), self.image_shape, bounds)
 
     def check_latents(self, **latents):
-        if not self.validate:
-            return
-        shapes = {name: tuple(tensor.shape) for name, tensor in latents.items()}
-        first = next(iter(shapes.values()))
-        require(
-            set(shapes.values()) == {first} and len(first) == 2 and first[1] == self.latent_dim and first[0] > 0,
-            f"expected shape (N, {self.latent_dim}), got {', '.join(f'{k} {v}' for k, v in shapes.items())}",
-        )
-        for name, tensor in latents.items():
-            self.check_finite(name, tensor)
+        if self.validate:
+            check_latents(torch.Tensor, latent_dim=self.latent_dim, **latents)
 
     def check_finite(self, name, tensor):
-        if self.validate and not torch.isfinite(tensor).all():
-            raise ValueError(
-                f"{name} must be finite, got NaN or infinity: if training diverged, lower the learning rate"
-            )
+        if self.validate:
+            check_finite(name, tensor)
 
 
 class BaseVAE(EncoderDecoder):
@@ -388,7 +363,7 @@ class BaseVAE(EncoderDecoder):
 
         With beta = 1, whatever the model was trained with, it is the ELBO, a lower bound of log p(x).
         """
-        check_option("beta", beta, float, {"least": 0})
+        check_beta(beta)
         mu, logvar, _, logits = self(x, eps, c)
         return -self.reconstruction_nll(logits, x) - beta * self.kl_divergence(mu, logvar)
 

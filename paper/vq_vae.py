@@ -43,6 +43,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiment import TrainingConfig, report_of_terms, run_script
+from input_checks import check_images
 from processes import gathered, summed
 from trainable import Options, TrainableModel, option, require
 
@@ -294,11 +295,7 @@ class VQVAE(TrainableModel):
 
     def check_images(self, x):
         if self.validate:
-            good = x.ndim == 4 and tuple(x.shape[1:]) == self.image_shape and x.is_floating_point()
-            require(
-                good and len(x) > 0 and x.min() >= 0 and x.max() <= 1,  # NaN fails every comparison
-                f"x must be floats in [0, 1] of shape (N, {str(self.image_shape)[1:]}, got {x.dtype} {tuple(x.shape)}",
-            )
+            check_images(torch.Tensor, x, next(self.parameters()), self.image_shape)
 
 
 @dataclass

@@ -20,17 +20,21 @@ Run it with
 The model is from Kingma & Welling, "Auto-Encoding Variational Bayes" (2013), arXiv:1312.6114.
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import argparse
-import json
+import contextlib
 import math
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
+
+from input_checks import check_beta, check_finite, check_images, check_latent_dim, check_latents, check_logits
 
 # --- Parameters ------------------------------------------------------------------------------------------------------
 
@@ -57,8 +61,7 @@ def init_params(seed, latent_dim=20, dtype=torch.float32):
     from NumPy's generator: one seed gives levels 1 and 2 the same. Raises ValueError unless latent_dim is an integer of
     at least 1.
     """
-    if not isinstance(latent_dim, int | np.integer) or latent_dim < 1:
-        raise ValueError(f"latent_dim must be an integer of at least 1, got {latent_dim}")
+    check_latent_dim(latent_dim, weight_shapes)
     rng = np.random.default_rng(seed)
     params = {}
     for layer, shape in weight_shapes(latent_dim).items():
@@ -76,8 +79,8 @@ def init_params(seed, latent_dim=20, dtype=torch.float32):
 
 def encode(params, x):
     """q(z|x): x (N, 1, 28, 28) in [0, 1] -> mu, logvar, each (N, Z). Raises ValueError for anything else."""
-    check_images(x)
     weight, bias = by_layer(params)
+    check_images(torch.Tensor, x, like=bias["encoder.mu"])
     h = F.relu(F.conv2d(x, weight["encoder.conv1"], bias["encoder.conv1"], stride=2, padding=1))  # (N, 32, 14, 14)
     h = F.relu(F.conv2d(h, weight["encoder.conv2"], bias["encoder.conv2"], stride=2, padding=1))  # (N, 64, 7, 7)
     h = h.flatten(1)  # (N, 3136), in (64, 7, 7) order
@@ -91,24 +94,27 @@ def reparameterize(mu, logvar, eps):
     """z = mu + sigma * eps, a sample of q(z|x) (Kingma & Welling, section 2.4). All (N, Z).
 
     The randomness comes in through eps, so z is a differentiable function of mu and logvar.
-    Raises ValueError for shapes that differ and for a logvar whose sigma overflows.
+    Raises ValueError for shapes that differ and for numbers so large that z overflows.
     """
-    check_latents(mu=mu, logvar=logvar, eps=eps)
+    check_latents(torch.Tensor, mu=mu, logvar=logvar, eps=eps)
     sigma = torch.exp(logvar / 2)  # the square root of the variance: hence the half
-    check_finite("sigma = exp(logvar / 2)", sigma)
-    return mu + sigma * eps
+    z = mu + sigma * eps
+    check_finite("z = mu + exp(logvar / 2) * eps", z)
+    return z
 
 
 def decode(params, z):
-    """p(x|z): z (N, Z) -> logits (N, 1, 28, 28). Raises ValueError if Z is not the weights' own."""
+    """p(x|z): z (N, Z) -> logits (N, 1, 28, 28). Raises ValueError if Z is not the weights' own, or logits overflow."""
     weight, bias = by_layer(params)
-    check_latents(z=z, latent_dim=len(bias["encoder.mu"]))
+    check_latents(torch.Tensor, z=z, like=bias["encoder.mu"], latent_dim=len(bias["encoder.mu"]))
     up = {"stride": 2, "padding": 1, "output_padding": 1}
     h = F.relu(F.linear(z, weight["decoder.fc1"], bias["decoder.fc1"]))  # (N, 256)
     h = F.relu(F.linear(h, weight["decoder.fc2"], bias["decoder.fc2"]))  # (N, 3136)
     h = h.reshape(-1, 64, 7, 7)
     h = F.relu(F.conv_transpose2d(h, weight["decoder.deconv1"], bias["decoder.deconv1"], **up))  # (N, 32, 14, 14)
-    return F.conv_transpose2d(h, weight["decoder.deconv2"], bias["decoder.deconv2"], **up)  # (N, 1, 28, 28)
+    logits = F.conv_transpose2d(h, weight["decoder.deconv2"], bias["decoder.deconv2"], **up)  # (N, 1, 28, 28)
+    check_finite("logits", logits)
+    return logits
 
 
 def kl_divergence(mu, logvar):
@@ -116,7 +122,7 @@ def kl_divergence(mu, logvar):
 
     Raises ValueError for shapes that differ and where mu or logvar is so large that the KL overflows.
     """
-    check_latents(mu=mu, logvar=logvar)
+    check_latents(torch.Tensor, mu=mu, logvar=logvar)
     # KL = 1/2 sum_d (mu_d^2 + sigma_d^2 - 1 - log sigma_d^2)
     kl = 0.5 * torch.sum(mu**2 + torch.exp(logvar) - 1 - logvar, dim=1)
     check_finite("the KL divergence", kl)
@@ -127,15 +133,15 @@ def reconstruction_nll(logits, x):
     """-log p(x|z) of a Bernoulli decoder: (N,) nats, summed over the pixels (Kingma & Welling, appendix C.1).
 
     logits, x: (N, 1, 28, 28), x in [0, 1]. For grey x this is the cross-entropy, whose least value is not zero.
-    Raises ValueError for shapes that differ, logits that are not finite and x outside [0, 1].
+    Raises ValueError for shapes that differ, logits that are not finite, x outside [0, 1] and a sum that overflows.
     """
-    check_images(x)
-    check_finite("logits", logits)
-    if logits.shape != x.shape:
-        raise ValueError(f"logits and x must have one shape, got {tuple(logits.shape)} and {tuple(x.shape)}")
+    check_images(torch.Tensor, x)
+    check_logits(torch.Tensor, logits, x)
     # With p = sigmoid(l): -x log p - (1 - x) log(1 - p) = softplus(l) - x l, which no large |l| can overflow.
     # (PyTorch's softplus gives up its log at l = 20 by default: good to 2e-9 a pixel, not to float64's last digits.)
-    return torch.sum(F.softplus(logits, threshold=50) - x * logits, dim=(1, 2, 3))
+    nll = torch.sum(F.softplus(logits, threshold=50) - x * logits, dim=(1, 2, 3))
+    check_finite("the reconstruction's nll", nll)
+    return nll
 
 
 def forward(params, x, eps):
@@ -150,18 +156,18 @@ def elbo(params, x, eps, beta=1.0):
     """The evidence lower bound, log p(x) >= ELBO, estimated with one z per image: (N,) nats.
 
     ELBO = E_q[log p(x|z)] - beta KL(q(z|x) || p(z)), equation (3) of Kingma & Welling; beta = 1 is the bound itself,
-    another beta the objective of Higgins et al. (2017), equation (4).
+    another beta the objective of Higgins et al. (2017), equation (4). Raises ValueError where it overflows.
     """
+    check_beta(beta)
     mu, logvar, _, logits = forward(params, x, eps)
-    return -reconstruction_nll(logits, x) - beta * kl_divergence(mu, logvar)
+    bound = -reconstruction_nll(logits, x) - beta * kl_divergence(mu, logvar)
+    check_finite("the ELBO", bound)
+    return bound
 
 
 def sample(params, z):
     """What one looks at: the mean image of p(x|z), in [0, 1]. z (N, Z) -> (N, 1, 28, 28)."""
     return torch.sigmoid(decode(params, z))
-
-
-# --- Checks: every mistake is told where it enters -------------------------------------------------------------------
 
 
 def by_layer(params):
@@ -171,39 +177,17 @@ def by_layer(params):
     return weight, bias
 
 
-def check_images(x):
-    if x.ndim != 4 or x.shape[1:] != (1, 28, 28) or len(x) == 0:
-        raise ValueError(f"x must be at least one image, shape (N, 1, 28, 28), got {tuple(x.shape)}")
-    least, most = torch.aminmax(x)
-    if not x.is_floating_point() or not (least >= 0 and most <= 1):  # NaN fails every comparison
-        raise ValueError(f"x must be floats in [0, 1], got {x.dtype} from {least} to {most}: scale it, as x / 255")
-
-
-def check_latents(latent_dim=None, **latents):
-    shapes = {name: tuple(tensor.shape) for name, tensor in latents.items()}
-    shape = next(iter(shapes.values()))
-    if len(set(shapes.values())) > 1 or len(shape) != 2 or shape[0] == 0 or latent_dim not in (None, shape[1]):
-        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"expected shape (N, {latent_dim or 'Z'}), got {got}")
-    for name, tensor in latents.items():
-        check_finite(name, tensor)
-
-
-def check_finite(name, tensor):
-    if not torch.isfinite(tensor).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity: if training diverged, lower the learning rate")
-
-
 # --- Weights ---------------------------------------------------------------------------------------------------------
 
 
 def save_weights(path, params):
     """Write the parameters as one .safetensors file that every level reads; an older file stays until this is whole."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    beside = f"{path}.tmp"
-    save_file({name: tensor.detach().contiguous() for name, tensor in params.items()}, beside)
-    os.replace(beside, path)
+    from level_script import default_model, weights_metadata, write_beside
+
+    tensors = {name: tensor.detach().contiguous() for name, tensor in params.items()}
+    write_beside(path, save(tensors, weights_metadata(default_model(len(params["encoder.mu.bias"])))))
 
 
 def load_weights(path):
@@ -211,29 +195,12 @@ def load_weights(path):
 
     Raises FileNotFoundError, or ValueError if the file is damaged or holds another model.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}: expected a .safetensors file that a training script wrote")
-    try:
-        params = load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a whole .safetensors file ({error}): train or copy it again") from None
-    latent_dim = params["encoder.mu.bias"].numel() if "encoder.mu.bias" in params else 1
-    expected = init_params(0, max(latent_dim, 1))
-    if wrong := sorted(expected.keys() ^ params.keys()):
-        raise ValueError(f"{path} does not hold the convolutional VAE: {wrong[0]} is missing or unknown")
-    if (
-        len(dtypes := {str(tensor.dtype) for tensor in params.values()}) > 1
-        or not params["encoder.mu.bias"].is_floating_point()
-    ):
-        raise ValueError(f"{path} must hold floats of one dtype throughout, got {', '.join(sorted(dtypes))}")
-    for name, tensor in expected.items():
-        if params[name].shape != tensor.shape:
-            raise ValueError(f"{path}: {name} has shape {tuple(params[name].shape)}, expected {tuple(tensor.shape)}")
-        check_finite(f"{path}: {name}", params[name])
-    return {name: params[name].requires_grad_() for name in expected}
+    from level_script import read_params
+
+    params = read_params(path, load_file, weight_shapes)
+    return {name: tensor.requires_grad_() for name, tensor in params.items()}
 
 
 # --- Training --------------------------------------------------------------------------------------------------------
@@ -245,7 +212,7 @@ def train(params, images, test_images, epochs, batch_size=128, lr=1e-3, seed=0):
     images, test_images: uint8 (N, 1, 28, 28), the whole data set; a batch is cut out of it, no loader needed.
     Returns one row per epoch: the means per image, in nats, of [reconstruction, KL] on train and on test, (epochs, 4).
     """
-    latent_dim = len(params["encoder.mu.bias"])
+    latent_dim, batch_size = len(params["encoder.mu.bias"]), min(batch_size, len(images))
     optimizer = torch.optim.Adam(params.values(), lr=lr, fused=True)
     generator = torch.Generator().manual_seed(seed)
     history = []
@@ -286,9 +253,11 @@ def evaluate(params, images, seed, batch_size=1000):
 
 
 def main(argv=None):
-    from image_data import DATASETS, load_images, load_uint8_images
+    from image_data import DATASETS, load_uint8_images
     from level_script import (
-        new_run_folder,
+        claim_run_folder,
+        default_model,
+        note_undescribed,
         one_line_errors,
         positive_float,
         positive_int,
@@ -297,13 +266,18 @@ def main(argv=None):
         save_image_grid,
         save_loss_curves,
         seed,
+        some_path,
+        write_config,
+        write_or_rescue,
     )
 
     parser = argparse.ArgumentParser(
         description="Level 2: train a VAE whose parameters are a plain dict, or report on weights of any level. Expect "
         "-ELBO near 193 nats per test image after 60 epochs of the digits, 102 after 10 epochs of MNIST.",
     )
-    parser.add_argument("--weights", metavar="FILE", help="report on this model.safetensors; nothing is trained")
+    parser.add_argument(
+        "--weights", type=some_path, metavar="FILE", help="report on this model.safetensors; nothing is trained"
+    )
     parser.add_argument(
         "--data", choices=DATASETS, default="digits", help="the images (default: digits, which need no download)"
     )
@@ -313,53 +287,60 @@ def main(argv=None):
     parser.add_argument("--latent-dim", type=positive_int, help="size of z (default: 20, or that of --weights)")
     parser.add_argument("--seed", type=seed, default=0, help="seed of parameters, data order and noise (default: 0)")
     parser.add_argument(
-        "--out", metavar="DIR", help="the run's new folder (default: the next free runs/vae_lowlevel-NNN)"
+        "--out",
+        type=some_path,
+        metavar="DIR",
+        help="the run's new folder (default: the next free runs/vae_lowlevel-NNN)",
     )
     args = parser.parse_args(argv)
 
-    with one_line_errors("vae_lowlevel.py"):
-        x, _ = load_images(args.data, "test")
+    with one_line_errors("vae_lowlevel.py"), contextlib.ExitStack() as stack:
         if args.weights:
             params = load_weights(args.weights)
-            if args.latent_dim not in (None, len(params["encoder.mu.bias"])):
-                raise ValueError(
-                    f"--latent-dim {args.latent_dim}, but {args.weights} has {len(params['encoder.mu.bias'])}"
-                )
+            note_undescribed(args.weights)
         else:
             params = init_params(args.seed, args.latent_dim or 20)
-            images, test_images = (load_uint8_images(args.data, split)[0] for split in ("train", "test"))
-        folder = new_run_folder(args.out, "vae_lowlevel") if args.out or not args.weights else None
+            images = torch.from_numpy(load_uint8_images(args.data, "train")[0])
+        latent_dim, dtype = len(params["encoder.mu.bias"]), params["encoder.mu.bias"].dtype
+        if args.latent_dim not in (None, latent_dim):
+            raise ValueError(f"--latent-dim {args.latent_dim}, but {args.weights} has {latent_dim}")
+        test_images = torch.from_numpy(load_uint8_images(args.data, "test")[0])
+        folder = None
+        if args.out or not args.weights:
+            folder = stack.enter_context(claim_run_folder(args.out, "vae_lowlevel"))
 
-    latent_dim, dtype = len(params["encoder.mu.bias"]), params["encoder.mu.bias"].dtype
-    if not args.weights:
-        images, test_images = torch.from_numpy(images), torch.from_numpy(test_images)
-        with one_line_errors("vae_lowlevel.py"):  # a learning rate that is too large ends in NaN
-            history = train(params, images, test_images, args.epochs, args.batch_size, args.lr, args.seed)
-        save_weights(folder / "model.safetensors", params)
-        config = {"model": {"class": "VAE", "latent_dim": latent_dim}, "training": vars(args)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        history = np.array(history)
-        reconstruction, kl = history[:, [0, 2]], history[:, [1, 3]]  # columns: train, test
-        terms = {"-ELBO": reconstruction + kl, "reconstruction": reconstruction, "KL": kl}
-        save_loss_curves(folder / "loss_curves.png", terms)
+        if not args.weights:
+            path = folder / "model.safetensors"
+            save_weights(path, params)  # is there room for them? Better asked before training
+            path.unlink()
+            try:  # a learning rate that is too large ends in NaN
+                history = train(params, images, test_images, args.epochs, args.batch_size, args.lr, args.seed)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("nothing is kept, this level saves when its training is done") from None
+            write_or_rescue(path, lambda path: save_weights(path, params))
+            write_config(folder, "vae_lowlevel.py", default_model(latent_dim), vars(args))
+            history = np.array(history)
+            reconstruction, kl = history[:, [0, 2]], history[:, [1, 3]]  # columns: train, test
+            terms = {"-ELBO": reconstruction + kl, "reconstruction": reconstruction, "KL": kl}
+            save_loss_curves(folder / "loss_curves.png", terms)
 
-    x = torch.from_numpy(x).to(dtype)
-    eps = torch.from_numpy(report_noise(args.seed, len(x), latent_dim)).to(dtype)
-    with torch.no_grad():
-        mu, logvar, z, logits = forward(params, x, eps)
-        terms = reconstruction_nll(logits, x), kl_divergence(mu, logvar)
-    print(report(args.data, args.seed, *(tensor.numpy() for tensor in (*terms, mu, logvar, z, logits))))
-    if folder:
+        x = (test_images.float() / 255).to(dtype)
+        eps = torch.from_numpy(report_noise(args.seed, len(x), latent_dim)).to(dtype)
         with torch.no_grad():
-            pairs = torch.stack([x[:10], torch.sigmoid(logits[:10])])
-            prior = torch.from_numpy(report_noise(args.seed + 1, 50, latent_dim)).to(dtype)  # z ~ p(z) = N(0, I)
-            rows = sample(params, prior).reshape(5, 10, 1, 28, 28)
-        save_image_grid(
-            folder / "reconstructions.png", pairs, "Test images and their reconstructions", ["x", "decoded"]
-        )
-        save_image_grid(folder / "samples.png", rows, "Samples: z drawn from the prior N(0, I), decoded")
-        print(f"{'pictures' if args.weights else 'weights and pictures'} in {folder}", file=sys.stderr)
+            mu, logvar, z, logits = forward(params, x, eps)
+            terms = reconstruction_nll(logits, x), kl_divergence(mu, logvar)
+        print(report(args.data, args.seed, *(tensor.numpy() for tensor in (*terms, mu, logvar, z, logits))))
+        if folder:
+            with torch.no_grad():
+                pairs = torch.stack([x[:10], torch.sigmoid(logits[:10])])
+                prior = torch.from_numpy(report_noise(args.seed + 1, 50, latent_dim)).to(dtype)  # z ~ p(z) = N(0, I)
+                rows = sample(params, prior).reshape(5, 10, 1, 28, 28)
+            save_image_grid(
+                folder / "reconstructions.png", pairs, "Test images and their reconstructions", ["x", "decoded"]
+            )
+            save_image_grid(folder / "samples.png", rows, "Samples: z drawn from the prior N(0, I), decoded")
+            print(f"{'pictures' if args.weights else 'weights and pictures'} in {folder}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    run_as_script(main)

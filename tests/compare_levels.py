@@ -3,6 +3,10 @@
 python tests/compare_levels.py --weights runs/vae_lowlevel-001/model.safetensors
 """
 
+from level_script import run_as_script  # before all others: it sees to Ctrl-C
+
+# isort: split
+
 import argparse
 import statistics
 import time
@@ -13,7 +17,7 @@ import torch
 import vae_lowlevel
 import vae_numpy
 from image_data import DATASETS, load_images
-from level_script import one_line_errors, report_noise
+from level_script import note_undescribed, one_line_errors, report_noise, seed, some_path
 from vae_paper import VAE
 
 
@@ -50,15 +54,18 @@ def run_levels(weights, x, eps):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Compare the three levels on one set of weights.")
-    parser.add_argument("--weights", metavar="FILE", required=True, help="a model.safetensors of any level")
+    parser.add_argument(
+        "--weights", type=some_path, metavar="FILE", required=True, help="a model.safetensors of any level"
+    )
     parser.add_argument("--data", choices=DATASETS, default="digits", help="the images (default: digits)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the noise (default: 0)")
     args = parser.parse_args(argv)
     with one_line_errors("compare_levels.py"):
         params = vae_numpy.load_weights(args.weights)
+        note_undescribed(args.weights)
         x, _ = load_images(args.data, "test", params["encoder.mu.bias"].dtype)
         eps = report_noise(args.seed, len(x), len(params["encoder.mu.bias"]), x.dtype)
-    results = run_levels(args.weights, x, eps)
+        results = run_levels(args.weights, x, eps)
 
     reference = next(iter(results.values()))[0]
     print(f"{args.data}, test set: {len(x)} images, {x.dtype}, grey (not binarised), noise seed {args.seed}")
@@ -68,9 +75,14 @@ def main(argv=None):
     print(f"{'level':<36}{'-ELBO':>10}{'reconstruction':>16}{'KL':>9}{'difference from 1':>20}{'ms per image':>14}")
     for name, (outputs, milliseconds) in results.items():
         nll, kl = (output.mean(dtype=np.float64) for output in outputs[-2:])
-        difference = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(outputs, reference, strict=True))
+        difference = max(map(scaled_difference, outputs, reference))
         print(f"{name:<36}{nll + kl:>10.3f}{nll:>16.3f}{kl:>9.3f}{difference:>20.1e}{milliseconds:>14.3f}")
 
 
+def scaled_difference(a, b):
+    """max|a - b| / max|b|, also where both are zero throughout."""
+    return np.abs(a - b).max() / max(np.abs(b).max(), np.finfo(b.dtype).tiny)
+
+
 if __name__ == "__main__":
-    main()
+    run_as_script(main)

@@ -69,6 +69,15 @@ def random_inputs(seed, num_images, latent_dim, dtype=np.float64):
     return x.astype(dtype), rng.standard_normal((num_images, latent_dim)).astype(dtype)
 
 
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def normals(seed, *shape):
+    """Standard normal numbers in float64."""
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+
+
 def scaled_error(got, want):
     """max|got - want| / max|want|: ratios element by element would explode at zeros."""
     return np.abs(got - want).max() / max(np.abs(want).max(), np.finfo(np.float64).tiny)
@@ -80,6 +89,11 @@ def assert_agree(got, want, tolerance, name=""):
     assert got.shape == want.shape, name
     assert got.dtype == want.dtype, name
     assert scaled_error(got, want) <= tolerance, name
+
+
+def close(got, want, tolerance=1e-10):
+    """Shape and dtype too, which a plain comparison would broadcast and cast away."""
+    torch.testing.assert_close(got, want, rtol=0, atol=tolerance)
 
 
 def assert_one_line(error, *parts):

@@ -85,6 +85,18 @@ def test_a_disk_that_is_full_ends_every_process_as_such(two):
     assert second["full disk"] == "the first process could not save the run"
 
 
+def test_a_number_that_is_none_is_named_by_every_process(two):
+    for found in two:
+        assert found["first bad"] == (3, "kl")  # the second process's; the first's comes a step later
+
+
+def test_training_starts_from_the_first_processs_weights(two):
+    expected = train_in_processes.trained_again()
+    for found in two:
+        for key, tensor in expected.items():
+            torch.testing.assert_close(found["again"][key], tensor, rtol=0, atol=1e-8, msg=key)
+
+
 @pytest.mark.parametrize("count", [7, 2, 1])  # the second of two processes has three rows, one, none
 def test_rows_are_gathered_in_order_with_the_whole_losss_gradients(two, count):
     expected = coupled_gradients(count)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-import sprites
-from sprites import NUM_SPRITES, SHAPES, SIZES, factors_of, index_of, load_dsprites, render
+from sprites import NUM_SPRITES, SHAPES, SIZES, factors_of, index_of, render
 
 
 def draw(size=64, **factors):
@@ -92,23 +91,8 @@ def test_an_index_out_of_range_is_refused(index):
         render([0, index])
 
 
-def test_other_mistakes_are_refused(tmp_path):
+def test_other_mistakes_are_refused():
     with pytest.raises(ValueError, match="size 32 or 64"):
         render([0], size=28)
     with pytest.raises(ValueError, match=r"shape 0\.\.2"):
         index_of([3, 0, 0, 0, 0])
-    with pytest.raises(FileNotFoundError, match="no dSprites"):
-        load_dsprites(tmp_path / "none.npz")
-    (tmp_path / "text.npz").write_text("not an archive")
-    with pytest.raises(ValueError, match="is not the dSprites"):
-        load_dsprites(tmp_path / "text.npz")
-    np.savez(tmp_path / "small.npz", imgs=np.zeros((2, 64, 64), np.uint8))
-    with pytest.raises(ValueError, match="expected images of shape"):
-        load_dsprites(tmp_path / "small.npz")
-
-
-def test_the_original_file_is_read_as_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(sprites, "NUM_SPRITES", 3)
-    images = np.random.default_rng(0).integers(0, 2, (3, 64, 64), dtype=np.uint8)
-    np.savez_compressed(tmp_path / "few.npz", imgs=images, metadata=np.array("pickled in the original"))
-    assert np.array_equal(load_dsprites(tmp_path / "few.npz"), images)

@@ -20,7 +20,7 @@ from experiment import ResidentImages, TrainingConfig, process_group
 from factor_vae import FactorVAE
 from iwae import IWAE
 from processes import agreed, from_first, gathered, num_processes, own_part, rank, sum_gradients, summed
-from trainer import Interrupted, read_state, train
+from trainer import Interrupted, Sums, read_state, train
 from vae_paper import VAE, Autoencoder, ConditionalVAE
 from vq_vae import VQVAE
 
@@ -95,6 +95,16 @@ def stopped_and_resumed(folder):
         return {"state": model.state_dict(), "rows": rows, "stopped_at": (state["epoch"], state["step"])}
 
 
+def trained_again():
+    """The weights of a model that each process trained, then spoiled in its own way, then trained together again."""
+    model, images, short = new_model("VAE, convolutions"), (make_images(83, 1), make_images(23, 2)), config(epochs=1)
+    train(model, *images, short)
+    with torch.no_grad():
+        model.encoder.conv2.weight += rank()
+    train(model, *images, short)
+    return model.state_dict()
+
+
 def with_a_full_disk(folder):
     """What training says in each process when the first one cannot save any more."""
 
@@ -108,6 +118,15 @@ def with_a_full_disk(folder):
         return str(error)
     finally:
         trainer.write_beside = write
+
+
+def first_bad_of_all():
+    """Every process adds a number that is none, the last one first."""
+    sums = Sums()
+    for step in range(1, 6):
+        bad = step == 2 + num_processes() - rank()
+        sums.add({"loss": torch.zeros(2), "kl": torch.full((2,), torch.nan if bad else 1.0)}, step)
+    return sums.first_bad()
 
 
 def coupled_gradients(num_rows, part=own_part):
@@ -130,6 +149,8 @@ def results(folder):
     found = {"runs": {(name, count): trained(name, count) for name in MODELS for count in NUM_IMAGES}}
     found["resumed"] = stopped_and_resumed(folder)
     found["full disk"] = with_a_full_disk(folder)
+    found["first bad"] = first_bad_of_all()
+    found["again"] = trained_again()
     found["coupled"] = {count: coupled_gradients(count) for count in (7, 2, 1)}
     found["all with the last"] = coupled_gradients(
         5, lambda batch: batch if rank() == num_processes() - 1 else batch[:0]
