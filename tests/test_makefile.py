@@ -1,5 +1,6 @@
 """The Makefile installs when it must, and only then: with stand-ins for Python and for the virtual environment."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -122,3 +124,16 @@ def test_nothing_is_started_by_a_script_of_the_virtual_environment():
 def test_the_version_that_is_checked_is_the_one_that_is_required():
     required = re.search(r'requires-python = ">=(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert f"sys.version_info >= ({required[1]}, {required[2]})" in MAKEFILE
+
+
+def test_every_way_to_run_the_checks_runs_the_same_ones():
+    """The workflow and the container only call what one calls at home."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    [job] = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["bash .ci/run"]
+    assert job["strategy"]["matrix"]["python"][0] == "3.11"
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    goals = re.findall(r"^make (\S+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    assert goals == ["lint", "test", "course"]
+    for goal in (*goals, container["postCreateCommand"].removeprefix("make ")):
+        assert re.search(rf"^{re.escape(goal)}:", MAKEFILE, re.MULTILINE)
