@@ -118,7 +118,7 @@ def test_nothing_in_the_house_imports_the_roof():
 
 def test_level_1_is_written_with_numpy_alone():
     path = ROOT / "numpy" / "vae_numpy.py"
-    assert top_level_imports(path) - sys.stdlib_module_names == {"numpy"}
+    assert top_level_imports(path) - sys.stdlib_module_names - MODULES["numpy"] == {"numpy"}
     # Anywhere in the file: its script reads images, and weights.
     assert imports(path) - sys.stdlib_module_names <= {"numpy", "safetensors", "matplotlib", *MODULES["numpy"]}
 
@@ -160,7 +160,8 @@ def test_level_1_runs_without_pytorch(tmp_path):
     arguments = ("--weights", tmp_path / "model.safetensors", "--out", tmp_path / "pictures")
     report = run_python("-W", "error", "-c", WITHOUT_TORCH, *arguments, cwd=tmp_path)
     assert "-ELBO" in report
-    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"reconstructions.png", "samples.png"}
+    drawn = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert drawn - {".lock"} == {"reconstructions.png", "samples.png"}
 
 
 # --- One contract, three times ---------------------------------------------------------------------------------------
@@ -192,7 +193,9 @@ def test_levels_1_and_2_define_the_same_functions_in_the_same_order():
 
 def test_level_3_has_them_as_methods_in_the_same_order():
     """Along the classes that VAE is built from: the networks' part first, then the two terms, then the bound."""
-    classes = {node.name: node for node in parse(ROOT / "paper" / "vae_paper.py").body if isinstance(node, ast.ClassDef)}
+    classes = {
+        node.name: node for node in parse(ROOT / "paper" / "vae_paper.py").body if isinstance(node, ast.ClassDef)
+    }
     lineage = [base.__name__ for base in reversed(vae_paper.VAE.__mro__) if base.__name__ in classes]
     assert lineage == ["EncoderDecoder", "BaseVAE", "VAE"]
     found = [functions_in_order(classes[name].body) for name in lineage]

@@ -372,7 +372,7 @@ def test_a_state_that_does_not_fit_its_model_or_images_is_refused(run, capsys, m
     monkeypatch.setattr(experiment, "load_resident", lambda config, split, device: images[split == "test"])
     trainer.write_state(run, MISFITS[damage](read_state(run, "vae_paper.py")))
     status, error = refused(run, capsys, "--epochs", "2")
-    assert status == 1
+    assert status == 2
     assert "start a new run" in error
 
 
