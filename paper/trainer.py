@@ -264,9 +264,10 @@ class Run:
         for name, optimizer in self.optimizers.items():
             require(bool(optimizer.state) == begun, f"the optimizer of {name} has not seen the run's steps")
             for parameter, moments in optimizer.state.items():
-                shapes = {tuple(moment.shape) for moment in moments.values() if torch.is_tensor(moment)}
-                require(shapes <= {(), tuple(parameter.shape)}, f"the optimizer of {name} is of another shape")
-        require(sums.keys() == self.sums.state().keys(), "its sums are damaged")
+                for moment_name, moment in moments.items():
+                    shape = () if moment_name == "step" else parameter.shape
+                    require(getattr(moment, "shape", None) == shape, f"the optimizer of {name} is of another shape")
+        require(sums.keys() == {"names", "totals", "counts"}, "its sums are damaged")
         totals, names = sums["totals"], sums["names"]
         whole = totals is None if self.step == 0 else totals.shape == (len(sums["counts"]), len(set(names)))
         require(whole and len(set(names)) == len(names), "its sums are damaged")

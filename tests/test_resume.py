@@ -345,6 +345,8 @@ MISFITS = {  # what only this model and these images can tell
         state | {"optimizers": {"loss": state["optimizers"]["loss"] | {"state": {}}}}
     ),
     "an optimizer of another shape": optimizer_with(exp_avg=torch.zeros(5)),
+    "an optimizer of numbers": optimizer_with(exp_avg=torch.zeros(())),
+    "an optimizer of text": optimizer_with(exp_avg_sq="x"),
     "an optimizer of fewer parameters": lambda state: (
         state | {"optimizers": {"loss": state["optimizers"]["loss"] | {"param_groups": [{"params": [0]}]}}}
     ),
