@@ -216,7 +216,7 @@ def train(params, images, test_images, epochs, batch_size=128, lr=1e-3, seed=0):
     optimizer = torch.optim.Adam(params.values(), lr=lr, fused=True)
     generator = torch.Generator().manual_seed(seed)
     history = []
-    progress = tqdm(range(epochs), desc="training", unit="epoch")
+    progress = tqdm(range(min(epochs, sys.maxsize)), desc="training", unit="epoch")
     for _ in progress:
         totals = torch.zeros(2, dtype=torch.float64)
         permutation = torch.randperm(len(images), generator=generator)

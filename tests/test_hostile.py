@@ -207,6 +207,15 @@ def test_a_batch_larger_than_the_data_is_all_of_it(here, monkeypatch, capsys):
     assert sizes == [2**63]
 
 
+def test_more_epochs_than_anybody_can_wait_for_begin_to_train(here, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vae_lowlevel, "evaluate", interrupted)  # after the first epoch
+    with pytest.raises(KeyboardInterrupt, match="nothing is kept"):
+        vae_lowlevel.main(["--epochs", str(2**63), "--batch-size", "80"])
+
+
 @pytest.mark.parametrize("script", ["vae_numpy", "vae_lowlevel"])
 def test_a_tilde_is_the_home_folder(here, monkeypatch, capsys, script):
     monkeypatch.setenv("HOME", str(here / "home"))
