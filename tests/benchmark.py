@@ -22,12 +22,13 @@ from torch import nn
 
 import vae_lowlevel
 import vae_numpy
-from experiment import ResidentImages, TrainingConfig, load_resident
+from experiment import TrainingConfig
 from image_data import data_folder, load_uint8_images
 from iwae import IWAE
 from likelihood import log_likelihood
 from sprites import NUM_SPRITES, render
 from trainer import evaluate, train
+from training_images import ResidentImages, load_resident
 from vae_paper import VAE
 
 LATENT_DIM = 20
@@ -106,7 +107,7 @@ def forward_pass():
 
 def bare_step(batch_size):
     """One step of the same model as plain layers, on one fixed batch: the least a training step can cost."""
-    model = VAE(LATENT_DIM)
+    model = VAE(latent_dim=LATENT_DIM)
     model.validate = False
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     x, eps = torch.rand(batch_size, 1, 28, 28), torch.randn(batch_size, LATENT_DIM)
@@ -127,7 +128,7 @@ def loop_overhead(rate, batch_size=128, steps=20):
     images = torch.randint(0, 256, (steps * batch_size, 1, 28, 28), dtype=torch.uint8)
     labels = torch.zeros(len(images), dtype=torch.int64)
     one = images[:1]
-    params, model, step = vae_lowlevel.init_params(0, LATENT_DIM), VAE(LATENT_DIM), bare_step(batch_size)
+    params, model, step = vae_lowlevel.init_params(0, LATENT_DIM), VAE(latent_dim=LATENT_DIM), bare_step(batch_size)
     config = TrainingConfig(epochs=1, batch_size=batch_size)
     measured = interleaved(
         20,
@@ -171,14 +172,14 @@ def mnist_epoch(batch_size=128, num_images=15_000):
 
     images, labels = (torch.from_numpy(array) for array in load_uint8_images("mnist", "train"))
     dataset = MNIST(data_folder(), train=True, transform=ToTensor())
-    model, config = VAE(LATENT_DIM), TrainingConfig(epochs=1, batch_size=batch_size)
+    model, config = VAE(latent_dim=LATENT_DIM), TrainingConfig(epochs=1, batch_size=batch_size)
     params = vae_lowlevel.init_params(0, LATENT_DIM)
     some = ResidentImages(images[:num_images], labels[:num_images])
     one = ResidentImages(images[:1], labels[:1])
     subset = torch.utils.data.Subset(dataset, range(num_images))
     measured = interleaved(
         5,
-        tutorial=tutorial_epoch(VAE(LATENT_DIM), subset, batch_size),
+        tutorial=tutorial_epoch(VAE(latent_dim=LATENT_DIM), subset, batch_size),
         level2=lambda: vae_lowlevel.train(params, some.images, one.images, epochs=1, batch_size=batch_size),
         level3=lambda: train(model, some, one, config),
     )
@@ -187,10 +188,10 @@ def mnist_epoch(batch_size=128, num_images=15_000):
         print(f"{name:>10}{value:>8.2f}   {value / measured['tutorial']:.2f} x the tutorial loop")
 
     mlp = {"architecture": "mlp", "hidden_dims": (400,)}
-    model, everything = VAE(LATENT_DIM, **mlp), ResidentImages(images, labels)
+    model, everything = VAE(latent_dim=LATENT_DIM, **mlp), ResidentImages(images, labels)
     measured = interleaved(
         3,
-        tutorial=tutorial_epoch(VAE(LATENT_DIM, **mlp), dataset, batch_size),
+        tutorial=tutorial_epoch(VAE(latent_dim=LATENT_DIM, **mlp), dataset, batch_size),
         level3=lambda: train(model, everything, one, config),
     )
     print(f"a whole epoch of the MLP 784-400-{LATENT_DIM}, s, median of 3")
@@ -200,21 +201,21 @@ def mnist_epoch(batch_size=128, num_images=15_000):
 
 def bfloat16(epochs=2, num_images=15_000):
     """Images a second and the result of training in bfloat16 against float32."""
-    train_images, test_images = (load_resident("mnist", split, torch.device("cpu")) for split in ("train", "test"))
+    train_images, test_images = (load_resident("mnist", split) for split in ("train", "test"))
     some = ResidentImages(train_images.images[:num_images], train_images.labels[:num_images])
     one = ResidentImages(test_images.images[:1], test_images.labels[:1])
     models = {}
 
     def epoch(precision, images=some):
         torch.manual_seed(0)
-        models[precision] = VAE(LATENT_DIM)
+        models[precision] = VAE(latent_dim=LATENT_DIM)
         train(models[precision], images, one, TrainingConfig(epochs=1, precision=precision))
 
     measured = interleaved(5, float32=lambda: epoch("float32"), bf16=lambda: epoch("bf16"))
     print(f"\nConv VAE, MNIST, {num_images} images, images/s, median of 5; test -ELBO after {epochs} epochs of all")
     for name, value in measured.items():
         torch.manual_seed(0)
-        model = VAE(LATENT_DIM)
+        model = VAE(latent_dim=LATENT_DIM)
         with contextlib.redirect_stderr(io.StringIO()):
             train(model, train_images, one, TrainingConfig(epochs=epochs, precision=name))
         elbo = evaluate(model, test_images, seed=0).means()["loss"]
@@ -224,7 +225,7 @@ def bfloat16(epochs=2, num_images=15_000):
 def importance_sampling(num_images=50, num_samples=5000):
     """log p(x) on the 200-200-50 network; its matrix products against the machine's rate, measured in turn."""
     model = IWAE()
-    x = load_resident("mnist", "test", torch.device("cpu")).batch(slice(0, num_images))[0]
+    x = load_resident("mnist", "test").batch(slice(0, num_images))[0]
     generator = torch.Generator().manual_seed(0)
     a = torch.rand(2048, 2048)
     measured = interleaved(

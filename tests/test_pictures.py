@@ -1,8 +1,15 @@
 """The pictures: what is decoded, by a stand-in model whose images spell its codes, and where on paper it ends up."""
 
+import errno
+import json
+import math
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from comparison import seeded
+from in_process import assert_refused, run_main
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import ndtri
@@ -10,10 +17,10 @@ from sklearn.decomposition import PCA
 
 import level_script
 import pictures
-from experiment import ResidentImages
 from level_script import report_noise, save_image_grid, save_loss_curves
 from pictures import draw_all, loss_curves, manifold_codes, save_latent_space, save_manifold, save_samples
-from vae_paper import VAE, ConditionalVAE
+from training_images import ResidentImages
+from vae_paper import VAE, Autoencoder, ConditionalVAE
 
 # --- A stand-in model ------------------------------------------------------------------------------------------------
 
@@ -22,13 +29,20 @@ class Spelling:
     """Decodes a code into an image (1, 2, Z): the first row spells z, the second the class that was asked for."""
 
     units = {}  # noqa: RUF012
+    elbo_terms = ("reconstruction_nll", "kl_divergence")
 
     def __init__(self, mu, logvar, num_classes=0):
         self.mu, self.logvar = mu, logvar
         self.latent_dim, self.num_classes = mu.shape[1], num_classes
 
-    def state_dict(self):
-        return {"mu": self.mu}
+    def parameters(self):
+        return iter([self.mu])
+
+    def embed(self, x, c):
+        return self.encode(x, c)[0]
+
+    def kl_per_latent(self, mu, logvar):
+        return 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
 
     def encode(self, x, c):
         assert (c is not None) == (self.num_classes > 0)
@@ -48,7 +62,7 @@ def classes(images):
     return images[..., 0, 1, 0]
 
 
-def draw(monkeypatch, tmp_path, latent_dim=4, num_classes=0, count=30, rows=()):
+def draw(monkeypatch, tmp_path, latent_dim=4, num_classes=0, count=30, rows=(), **data):
     """Draw everything for a stand-in model. Returns it, the labels and what each picture was given, by file name."""
     rng = np.random.default_rng(1)
     mu, logvar = (torch.from_numpy(rng.standard_normal((count, latent_dim))).float() for _ in range(2))
@@ -58,7 +72,7 @@ def draw(monkeypatch, tmp_path, latent_dim=4, num_classes=0, count=30, rows=()):
     drawn = {}
     for name in [name for name in vars(pictures) if name.startswith("save_") and name != "save_image_grid"]:
         monkeypatch.setattr(pictures, name, lambda path, *args, **options: drawn.update({path.name: (args, options)}))
-    draw_all(tmp_path, model, ResidentImages(torch.zeros(count, 1, 2, latent_dim), labels), 3, rows)
+    draw_all(tmp_path, model, ResidentImages(torch.zeros(count, 1, 2, latent_dim), labels, **data), 3, rows)
     return model, labels, drawn
 
 
@@ -105,15 +119,15 @@ def test_samples_decode_draws_from_the_prior(monkeypatch, tmp_path):
     _, _, drawn = draw(monkeypatch, tmp_path)
     (images,), options = drawn["samples.png"]
     assert images.shape[:2] == (8, 10)
-    assert not options.get("per_class")
+    assert not options
     np.testing.assert_array_equal(codes(images).reshape(80, 4), report_noise(3 + 1, 80, 4))
 
 
 @pytest.mark.parametrize("num_classes", [10, 3])
 def test_conditional_samples_have_one_class_per_row_and_one_z_per_column(monkeypatch, tmp_path, num_classes):
-    _, _, drawn = draw(monkeypatch, tmp_path, num_classes=num_classes)
-    (images,), options = drawn["samples.png"]
-    assert options["per_class"]
+    _, _, drawn = draw(monkeypatch, tmp_path, num_classes=num_classes, count=num_classes)
+    (images, names), _ = drawn["samples.png"]
+    assert names == tuple("0123456789"[:num_classes])
     assert images.shape[:2] == (num_classes, 10)
     np.testing.assert_array_equal(classes(images), np.arange(num_classes)[:, None].repeat(10, axis=1))
     for row in codes(images):
@@ -122,8 +136,8 @@ def test_conditional_samples_have_one_class_per_row_and_one_z_per_column(monkeyp
 
 def test_rows_of_conditional_samples_are_named_after_their_class(figure, tmp_path):
     images = np.random.default_rng(0).random((3, 2, 1, 4, 4))
-    save_samples(tmp_path / "a.png", images, per_class=True)
-    assert row_names(figure()) == ["class 0", "class 1", "class 2"]
+    save_samples(tmp_path / "a.png", images, ("0", "cats", "a name of 17 chars"))
+    assert row_names(figure()) == ["class 0", "cats", "a name of 17 ch…"]
     save_samples(tmp_path / "b.png", images)
     assert row_names(figure()) == []
 
@@ -177,11 +191,86 @@ def test_traversal_moves_one_latent_per_row_most_kl_first(monkeypatch, tmp_path,
 
 @pytest.mark.parametrize("num_classes", [0, 10])
 def test_manifold_decodes_the_plane(monkeypatch, tmp_path, num_classes):
-    _, labels, drawn = draw(monkeypatch, tmp_path, latent_dim=2, num_classes=num_classes)
+    names = tuple("0123456789") if num_classes else ()
+    _, labels, drawn = draw(monkeypatch, tmp_path, latent_dim=2, num_classes=num_classes, class_names=names)
     (images, condition), _ = drawn["manifold.png"]
     np.testing.assert_array_equal(codes(images), manifold_codes(20))
     assert (classes(images) == (labels[0].item() if num_classes else -1)).all()
     assert condition == (f" of class {labels[0]}" if num_classes else "")
+
+
+@pytest.mark.parametrize("num_classes", [0, 10])
+def test_the_classes_own_names_stand_in_the_pictures(monkeypatch, tmp_path, num_classes):
+    names = tuple(f"kind {i}" for i in range(10))
+    _, labels, drawn = draw(monkeypatch, tmp_path, latent_dim=2, num_classes=num_classes, class_names=names)
+    assert drawn["latent_space.png"][0][2] == names
+    assert drawn["samples.png"][0][1:] == ((names,) if num_classes else ())
+    assert drawn["manifold.png"][0][1] == (f" of kind {labels[0]}" if num_classes else "")
+
+
+def test_of_hundreds_of_classes_the_first_are_sampled(monkeypatch, tmp_path):
+    names = tuple(f"kind {i}" for i in range(300))
+    _, _, drawn = draw(monkeypatch, tmp_path, num_classes=300, class_names=names)
+    (images, shown), _ = drawn["samples.png"]
+    assert shown == names[:20]
+    np.testing.assert_array_equal(classes(images), np.arange(20)[:, None].repeat(10, axis=1))
+
+
+def test_without_classes_the_first_images_are_interpolated(monkeypatch, tmp_path):
+    mu, logvar = torch.randn(2, 7, 4, generator=seeded(0))
+    drawn = {}
+    for name in [name for name in vars(pictures) if name.startswith("save_") and name != "save_image_grid"]:
+        monkeypatch.setattr(pictures, name, lambda path, *args, **options: drawn.update({path.name: args}))
+    images = ResidentImages(torch.zeros(7, 1, 2, 4), torch.zeros(7, dtype=torch.long))
+    draw_all(tmp_path, Spelling(mu, logvar), images, 3)
+    lines = codes(drawn["interpolation.png"][0])
+    np.testing.assert_allclose(lines[::2, 0], mu[:5], atol=1e-6)
+    np.testing.assert_allclose(lines[::2, -1], mu[[1, 2, 3, 4, 0]], atol=1e-6)
+
+
+def test_an_autoencoders_latents_are_ranked_by_their_variance(monkeypatch, tmp_path):
+    """Its second head was never trained: a KL from it would rank by chance."""
+    model = Autoencoder(latent_dim=4, architecture="mlp", hidden_dims=(8,))
+    with torch.no_grad():
+        model.encoder.mu.weight.mul_(torch.tensor([0.1, 3.0, 1.0, 9.0])[:, None])
+        model.encoder.logvar.bias.copy_(torch.tensor([5.0, 0.0, 0.0, 0.0]))  # a large KL of the first
+    images = torch.randint(0, 256, (30, 1, 28, 28), dtype=torch.uint8, generator=seeded(0))
+    drawn = {}
+    for name in [name for name in vars(pictures) if name.startswith("save_") and name != "save_image_grid"]:
+        monkeypatch.setattr(pictures, name, lambda path, *args, **options: drawn.update({path.name: args}))
+    draw_all(tmp_path, model, ResidentImages(images, torch.arange(30) % 3), 0)
+    with torch.no_grad():
+        variance = np.var(model.encoder(images / 255)[0].numpy(), axis=0)
+    order = np.argsort(-variance)
+    assert order.tolist()[-1] == 0
+    assert drawn["traversal.png"][2] == [f"z[{latent}], variance {variance[latent]:.1f}" for latent in order]
+
+
+@pytest.mark.parametrize("cls", [VAE, ConditionalVAE, Autoencoder])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_binarised_afresh_reach_the_model_as_black_and_white(monkeypatch, tmp_path, cls, channels):
+    """And those of the seed, each time the same."""
+    model, seen, shown = cls(latent_dim=2, image_shape=(channels, 8, 8)), [], []
+    model.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    monkeypatch.setattr(pictures, "save_reconstructions", lambda path, x, decoded: shown.append((x, decoded)))
+    grey = torch.randint(0, 256, (12, channels, 8, 8), dtype=torch.uint8, generator=seeded(0))
+    draw_all(tmp_path, model, ResidentImages(grey, torch.arange(12) % 10, "fresh"), seed=7)
+    thresholds = torch.rand(12, channels, 8, 8, generator=seeded(7))
+    want = (thresholds < grey / 255).float()
+    assert seen
+    assert all(torch.equal(x, want) for x in seen)
+    assert torch.equal(shown[0][0], want[:10])
+    assert {path.name for path in tmp_path.iterdir()} == (ALWAYS | {"manifold.png"}) - {"reconstructions.png"}
+
+
+def test_colours_are_shown_as_they_are(tmp_path):
+    """Red stays red, in a grid and on a manifold."""
+    images = np.zeros((3, 3, 3, 8, 8))
+    images[:, :, 0] = 0.8
+    for write, name in ((write_grid, "grid.png"), (save_manifold, "manifold.png")):
+        write(tmp_path / name, images)
+        picture = np.asarray(Image.open(tmp_path / name).convert("RGB")).astype(int)
+        assert (np.abs(picture - [204, 0, 0]).max(axis=2) <= 1).sum() > 1000
 
 
 @pytest.mark.parametrize("side", [1, 2, 20, 21])
@@ -309,7 +398,7 @@ def test_latent_space_shows_the_means_by_class(figure, tmp_path, latent_dim):
     rng = np.random.default_rng(0)
     mu = rng.standard_normal((60, latent_dim)) @ rng.standard_normal((latent_dim, latent_dim)) + 3
     labels = rng.integers(0, 4, 60)
-    save_latent_space(tmp_path / "space.png", mu, labels)
+    save_latent_space(tmp_path / "space.png", mu, labels, tuple("0123"))
     axes = figure().axes[0]
     points = {scatter.get_label(): scatter.get_offsets() for scatter in axes.collections}
     assert points.keys() == {"0", "1", "2", "3"}
@@ -327,6 +416,20 @@ def test_latent_space_shows_the_means_by_class(figure, tmp_path, latent_dim):
             signs = np.sign((points["0"] * expected[labels == 0]).sum(axis=0))
             ours = ours * signs
         np.testing.assert_allclose(shown, ours, atol=1e-6)
+
+
+def test_latent_space_names_the_classes_as_they_are_called(figure, tmp_path):
+    names = ("a", "never seen", "$x$ and \\$", "a long name of a class")
+    save_latent_space(tmp_path / "space.png", np.eye(4)[[0, 2, 3]], np.array([0, 2, 3]), names)
+    shown = [text.get_text() for text in figure().axes[0].get_legend().get_texts()]
+    assert shown == ["a", r"\$x\$ and \\$", "a long name of …"]  # escaped: to matplotlib $...$ is a formula
+
+
+def test_images_without_classes_have_one_colour_and_no_legend(figure, tmp_path):
+    save_latent_space(tmp_path / "space.png", np.random.default_rng(0).standard_normal((30, 3)), np.zeros(30, int))
+    (scatter,) = figure().axes[0].collections
+    assert len(scatter.get_facecolor()) == 1
+    assert figure().axes[0].get_legend() is None
 
 
 @pytest.mark.parametrize(("latent_dim", "names"), [(1, ("z[0]", "")), (2, ("z[0]", "z[1]"))])
@@ -373,3 +476,130 @@ def test_loss_curves_are_drawn_over_the_epochs(figure, tmp_path, epochs):
 def test_the_grid_is_level_scripts_own():
     """Levels 1 and 2 draw with the same function: what is tested here is what they write."""
     assert pictures.save_image_grid is level_script.save_image_grid
+
+
+# --- Rate and distortion: what is refused ----------------------------------------------------------------------------
+
+
+def finished_run(folder, rate=20.0, distortion=80.0, model=None, **changes):
+    """The folder of a run, as far as the script reads it."""
+    folder.mkdir()
+    last = {"epoch": 3, "test_kl_divergence": rate, "test_reconstruction_nll": distortion}
+    summary = {"last_epoch": last, "data": "digits", "binarisation": "none", "likelihood": "bernoulli"} | changes
+    summary = {name: value for name, value in summary.items() if value is not None}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    if model:
+        (folder / "config.json").write_text(json.dumps({"model": {"class": "VAE"} | model}))
+    return folder.name
+
+
+@pytest.fixture
+def refused(tmp_path):
+    return partial(assert_refused, pictures.main, "pictures.py", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data": "mnist"}, "b has data mnist, a has digits"),
+        ({"binarisation": "fresh"}, "b has binarisation fresh, a has none"),
+        ({"likelihood": "gaussian"}, "b has likelihood gaussian, a has bernoulli"),
+        ({"likelihood": None, "model": {"likelihood": "gaussian"}}, "b has likelihood gaussian, a has bernoulli"),
+        ({"model": {"image_shape": [3, 28, 28]}}, "b has image_shape [3, 28, 28], a has [1, 28, 28]"),
+    ],
+    ids=["data", "binarisation", "likelihood", "an older summary", "size"],
+)
+def test_runs_whose_nats_do_not_compare_are_refused(refused, tmp_path, change, words):
+    finished_run(tmp_path / "a", model={"image_shape": [1, 28, 28]})
+    finished_run(tmp_path / "b", **{"model": {"image_shape": [1, 28, 28]}} | change)
+    assert words in refused("--runs", "a", "b", "--out", "curve.png")
+
+
+def test_runs_that_differ_in_what_makes_them_better_do_compare(tmp_path):
+    finished_run(tmp_path / "a", model={"image_shape": [1, 28, 28], "beta": 4.0}, seed=1)
+    finished_run(tmp_path / "b $\\frac$ $", 9.0, 110.0, model={"image_shape": [1, 28, 28], "latent_dim": 3}, seed=2)
+    done = run_main(pictures.main, "--runs", "a", "b $\\frac$ $", "--out", "curve.png", cwd=tmp_path)
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    assert read_grey(tmp_path / "curve.png").std() > 1
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("term", ["rate", "distortion"])
+def test_a_run_that_diverged_is_refused(refused, tmp_path, term, number):
+    finished_run(tmp_path / "a")
+    finished_run(tmp_path / "b", **{term: number})
+    assert "b/summary.json holds NaN or infinity" in refused("--runs", "a", "b", "--out", "curve.png")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"text", b"3", b"[]", b'"text"', b"\xff\xfe", 100_000 * b"["]
+    + [b'{"last_epoch": %s}' % row for row in (b"3", b'"text"', b"[]", b"null", b'{"test_kl_divergence": 1}')]
+    + [
+        b'{"last_epoch": {"test_kl_divergence": %s, "test_reconstruction_nll": 1}}' % number
+        for number in (b'"text"', b"null", b"[1]", b"1" + 400 * b"0", b"1" + 5000 * b"0")
+    ],
+    ids=lambda content: content[:40].decode(errors="replace"),
+)
+def test_a_damaged_summary_is_one_line(refused, tmp_path, content):
+    finished_run(tmp_path / "a")
+    (tmp_path / "a" / "summary.json").write_bytes(content)
+    message = refused("--runs", "a", "--out", "curve.png")
+    assert "a/summary.json is not that of a VAE" in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'{"model": 3}', 100_000 * b"["], ids=["half", "list", "number", "deep"]
+)
+def test_a_damaged_config_is_one_line(refused, tmp_path, content):
+    finished_run(tmp_path / "a")
+    (tmp_path / "a" / "config.json").write_bytes(content)
+    assert "a/config.json" in refused("--runs", "a", "--out", "curve.png")
+
+
+def test_numbers_written_as_text_are_numbers(tmp_path):
+    finished_run(tmp_path / "a", rate="20.5", distortion="80")
+    assert pictures.read_summary(tmp_path / "a")[0] == [20.5, 80.0]
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a file", "a folder in the place of the summary"])
+def test_a_folder_that_holds_no_run_is_one_line(refused, tmp_path, kind):
+    if kind == "a file":
+        (tmp_path / "a").write_text("")
+    elif kind != "nothing":
+        (tmp_path / "a" / "summary.json").mkdir(parents=True)
+    assert "no summary.json in a" in refused("--runs", "a", "--out", "curve.png")
+
+
+@pytest.mark.parametrize("out", ["none/curve.png", "a/summary.json/curve.png", "curve.jpg", "curve", "", "taken.png"])
+def test_a_picture_that_has_no_place_is_one_line(refused, tmp_path, out):
+    finished_run(tmp_path / "a")
+    (tmp_path / "taken.png").mkdir()
+    assert "--out" in refused("--runs", "a", "--out", out)
+
+
+def test_a_folder_that_may_not_be_written_to_is_one_line(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # the tests may run as root, who may always
+    finished_run(tmp_path / "a")
+    assert "cannot write --out curve.png" in refused("--runs", "a", "--out", "curve.png")
+
+
+def test_a_full_disk_leaves_nothing(refused, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    finished_run(tmp_path / "a")
+    assert "No space left" in refused("--runs", "a", "--out", "curve.png")
+
+
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
+    """Also where no shell has expanded it, as in --out=~/x.png."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    finished_run(tmp_path / "a")
+    (tmp_path / "elsewhere").mkdir()
+    done = run_main(pictures.main, "--runs", "~/a", "--out=~/curve.png", cwd=tmp_path / "elsewhere")
+    assert done.code == 0, done.stderr
+    assert (tmp_path / "curve.png").is_file()
+    assert not any((tmp_path / "elsewhere").iterdir())
