@@ -64,6 +64,7 @@ def log_densities(z, mu, logvar, dataset_size, estimator="mss"):
     """
     all_mu, all_logvar = gathered(mu), gathered(logvar)  # (B, Z)
     batch_size = len(all_mu)
+    require(batch_size >= 2, "one image says nothing about the others: expected a batch of at least 2")
     dataset_size = max(dataset_size, batch_size)
     pairwise = log_normal(z.unsqueeze(1), all_mu, all_logvar)  # (b, B, Z): code i under image j
     if estimator == "mss":
@@ -109,7 +110,6 @@ def decompose(log_q_z_given_x, log_q_z, log_prod_q_zd, log_p_z):
 def check_batch(z, mu, logvar, dataset_size, estimator):
     shapes = {tuple(tensor.shape) for tensor in (z, mu, logvar)}
     require(len(shapes) == 1 and z.ndim == 2, f"z, mu and logvar must be (B, Z) alike, got {sorted(shapes)}")
-    require(len(z) >= 2, "one image says nothing about the others: expected a batch of at least 2")
     require(dataset_size >= len(z), f"dataset_size {dataset_size} is smaller than the batch of {len(z)}")
     require(estimator in ("mss", "mws"), f"estimator must be mss or mws, got {estimator!r}")
 

@@ -39,7 +39,7 @@ class TrainingConfig(ImageOptions):
 
     epochs: int = option(60, least=1)
     """Passes over the training images."""
-    batch_size: int = option(128, least=1, most=2**31 - 1)
+    batch_size: int = option(128, least=1)
     """Images per step."""
     lr: float = option(1e-3, above=0)
     """Adam's step size."""
@@ -96,7 +96,7 @@ def parse_config(config_class, argv, script, load_model):
         if state and name not in MAY_CHANGE and was != now:
             raise ValueError(f"--resume goes on with the run as it was: {flag(name)} was {was}, cannot become {now}")
         if model and name not in SHARED and was != now:
-            raise ValueError(f"--weights names a model, of which {name} is {was}: leave out {flag(name)}")
+            raise ValueError(f"--weights names a model: leave out {flag(name)}, which is {was} there")
     config.check(flags=True)
     if state and config.epochs < len(state["rows"]):
         raise ValueError(f"--epochs {config.epochs}, but the run in {config.resume} already has {len(state['rows'])}")

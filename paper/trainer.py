@@ -286,7 +286,7 @@ def draw_batch(model, images, index, generator, dtype):
 
 def in_batches(index, size, smallest):
     """Cut (N,) positions into batches of `size`; a last one of fewer than `smallest` joins the one before it."""
-    batches = list(index.split(size))
+    batches = list(index.split(min(size, max(len(index), 1))))
     if len(batches) > 1 and len(batches[-1]) < smallest:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches

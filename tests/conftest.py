@@ -37,12 +37,15 @@ def refused(tmp_path, monkeypatch):
     monkeypatch.setattr(vae_lowlevel, "train", no_training)
     monkeypatch.setattr(experiment, "train", no_training)
 
-    def call(script, *args, own=True):
+    def call(script, *args, own=True, noted=False):
         before = files_below(tmp_path)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stopped:
             importlib.import_module(script).main([str(arg) for arg in args])
         message = err.getvalue()
+        if noted:  # that an older file does not say what it holds
+            note, message = message.split("\n", 1)
+            assert note.startswith("note: ")
         assert stopped.value.code == 2
         assert "Traceback" not in message
         assert out.getvalue() == ""

@@ -4,6 +4,9 @@ import contextlib
 import io
 from types import SimpleNamespace
 
+import pytest
+import sklearn.datasets
+
 
 def run_main(main, *args, cwd="."):
     """Call main() in a folder: its exit code, its stdout and its stderr."""
@@ -14,6 +17,15 @@ def run_main(main, *args, cwd="."):
         except SystemExit as stop:
             code = stop.code or 0
     return SimpleNamespace(code=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+@contextlib.contextmanager
+def few_digits():
+    """Scikit-learn gives its first 250 digits only: 200 to train, 50 to test."""
+    images, labels = sklearn.datasets.load_digits(return_X_y=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.datasets, "load_digits", lambda return_X_y: (images[:250], labels[:250]))
+        yield
 
 
 def assert_refused(main, script, *args, cwd):

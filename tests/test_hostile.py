@@ -4,10 +4,8 @@ Most rows call a script's main() or a function in the test's own process and cos
 point (streams, locales, signals, races, a full disk) the row starts one; what takes more than a second is slow.
 """
 
-import contextlib
 import errno
 import itertools
-import json
 import os
 import re
 import signal
@@ -326,6 +324,8 @@ CALLS |= {
     "reparameterize, logvar 1e4": ("reparameterize", "logvar", times(1e4), "z = mu .* must be finite"),
     "forward, eps 3e38": ("forward", "eps", times(3e38), "must be finite"),
     "elbo, eps 1e38": ("elbo", "eps", times(1e38), "must be finite"),
+    "elbo, eps minus infinity": ("elbo", "eps", times(-float("inf")), "eps must be finite"),
+    "kl_divergence, logvar minus infinity": ("kl_divergence", "logvar", times(-float("inf")), "logvar must be finite"),
     "elbo, eps infinite": ("elbo", "eps", times(float("inf")), "eps must be finite"),
     "kl_divergence, mu 1e20": ("kl_divergence", "mu", times(1e20), "the KL divergence must be finite"),
     "kl_divergence, logvar 1e4": ("kl_divergence", "logvar", times(1e4), "the KL divergence must be finite"),
@@ -717,57 +717,3 @@ def test_a_disk_that_is_really_full(tmp_path, script):
     assert done.returncode == 2
     assert re.search(rf"{script}.py: error: cannot write run/\S+ \(File too large\)\n$", done.stderr)
     assert not list(tmp_path.iterdir())
-
-
-# --- Files written whole ---------------------------------------------------------------------------------------------
-
-
-def test_files_are_text_in_utf_8_or_bytes(tmp_path):
-    level_script.write_beside(tmp_path / "a", "größer\n")
-    level_script.write_beside(tmp_path / "b", b"\xff\0")
-    assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == ("größer\n".encode(), b"\xff\0")
-    assert names_in(tmp_path) == {"a", "b"}
-
-
-def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    level_script.write_beside(tmp_path / "a", "old")
-    monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        level_script.write_beside(tmp_path / "a", "new")
-    assert (tmp_path / "a").read_text(encoding="utf-8") == "old"
-    assert names_in(tmp_path) == {"a"}
-
-
-def test_config_json_has_one_schema(tmp_path):
-    model, training = {"class": "VAE", "latent_dim": 2}, {"data": "digits", "out": Path("run")}
-    level_script.write_config(tmp_path, "a.py", model, training)
-    content = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    assert content == {"script": "a.py", "model": model, "training": {"data": "digits", "out": "run"}}
-
-
-def test_notes_are_said_once_for_all_processes_and_need_no_stderr(monkeypatch, capsys):
-    level_script.note("hear")
-    monkeypatch.setenv("RANK", "1")
-    level_script.note("not this")
-    monkeypatch.setenv("RANK", "0")
-    with contextlib.redirect_stderr(None):
-        level_script.note("nor this")
-    assert capsys.readouterr() == ("", "note: hear\n")
-
-
-def test_a_grid_of_colour_images_is_in_colour(tmp_path):
-    from PIL import Image
-
-    red, blue = (np.tile(np.array(colour)[:, None, None], (1, 16, 16)) for colour in ((1.2, 0, 0), (0, 0, 1.0)))
-    level_script.save_image_grid(tmp_path / "grid.png", np.stack([[red, blue], [blue, red]]), "title")
-    with Image.open(tmp_path / "grid.png") as image:
-        pixels = np.asarray(image.convert("RGB"))
-    left, right = np.array_split(pixels, 2, axis=1)
-    for colour, half in itertools.product(((255, 0, 0), (0, 0, 255)), (left, right)):
-        assert (half == colour).all(axis=-1).sum() > 200
-    top = pixels[: len(pixels) // 2]
-    columns = [np.argwhere((top == colour).all(axis=-1))[:, 1].mean() for colour in ((255, 0, 0), (0, 0, 255))]
-    assert columns[0] < columns[1]  # red is the first image of the first row

@@ -2,32 +2,33 @@
 torch.distributions; then training, resuming, saving and the script as a whole.
 """
 
-import contextlib
-import io
 import itertools
 import json
 import re
-from types import SimpleNamespace
+import subprocess
+import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import scipy.stats
 import sklearn.datasets
 import torch
-from matplotlib.figure import Figure
+from comparison import assert_one_line
+from in_process import few_digits, run_main
 from PIL import Image
 from torch.distributions import Bernoulli
 
 import pictures
 import trainer
 import vq_vae
-from experiment import ResidentImages, TrainingConfig, report_of_terms
+from experiment import TrainingConfig, report_of_terms
 from image_data import load_images
 from trainer import read_state, train
-from vq_vae import VQVAE, Codebook, CodePrior, MaskedConv2d, nearest, perplexity, straight_through
+from training_images import ResidentImages
+from vq_vae import VQVAE, Codebook, CodePrior, MaskedConv2d, VqConfig, nearest, perplexity, straight_through
 
 KINDS = ("ema", "gradient")
-DIGITS, LABELS = sklearn.datasets.load_digits(return_X_y=True)
 
 
 def random(*shape, seed=0):
@@ -544,24 +545,40 @@ def test_arguments_out_of_range_are_refused(options, message):
 
 
 BAD_IMAGES = {
-    "below 0": torch.full((2, 1, 28, 28), -0.01),
-    "above 1": torch.full((2, 1, 28, 28), 1.01),
-    "NaN": torch.full((2, 1, 28, 28), torch.nan),
-    "another size": torch.zeros(2, 1, 32, 32),
-    "no channel": torch.zeros(2, 28, 28),
-    "none": torch.zeros(0, 1, 28, 28),
-    "integers": torch.zeros(2, 1, 28, 28, dtype=torch.uint8),
+    "below 0": (torch.full((2, 1, 28, 28), -0.01), "floats in [0, 1]"),
+    "above 1": (torch.full((2, 1, 28, 28), 1.01), "floats in [0, 1]"),
+    "NaN": (torch.full((2, 1, 28, 28), torch.nan), "floats in [0, 1]"),
+    "another size": (torch.zeros(2, 1, 32, 32), "(N, 1, 28, 28), got (2, 1, 32, 32)"),
+    "colour": (torch.zeros(2, 3, 28, 28), "(N, 1, 28, 28), got (2, 3, 28, 28)"),
+    "no channel": (torch.zeros(2, 28, 28), "(N, 1, 28, 28), got (2, 28, 28)"),
+    "none": (torch.zeros(0, 1, 28, 28), "at least one image"),
+    "integers": (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "got uint8"),
+    "float64": (torch.zeros(2, 1, 28, 28, dtype=torch.float64), "got float64"),
+    "a list": ([[0.0]], "got list"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_IMAGES)
 def test_images_out_of_range_are_refused(name):
-    model, x = new_model(), BAD_IMAGES[name]
+    model, (x, words) = new_model(), BAD_IMAGES[name]
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     for ask in (model.encode, lambda x: model.terms(x, torch.zeros(len(x), 49))):
-        with pytest.raises(ValueError, match=r"x must be floats in \[0, 1\] of shape \(N, 1, 28, 28\)"):
+        with pytest.raises(ValueError, match=re.escape(words)) as error:
             ask(x)
+        assert_one_line(error, "x must")
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("option", ["latent_dim", "beta", "likelihood", "k"])
+def test_what_a_vq_vae_does_not_have_it_does_not_take(option):
+    with pytest.raises(TypeError, match=f"VQVAE has no option '{option}': it has num_codes, .*decay"):
+        VQVAE(**{option: 1})
+    assert option not in {each.name for each in fields(VqConfig)}
+
+
+def test_a_codes_model_has_no_elbo_and_no_samples_of_a_posterior():
+    """Its posterior is a single point: what the VAEs answer, it does not."""
+    assert not any(hasattr(VQVAE, name) for name in ("elbo", "log_weights", "kl_divergence", "reparameterize", "embed"))
 
 
 @pytest.mark.parametrize("codebook", KINDS)
@@ -596,9 +613,9 @@ def assert_same_weights(a, b):
 @pytest.fixture(scope="module")
 def digits():
     """200 digits to train, 50 to test."""
-    images = (torch.from_numpy(DIGITS[:250]) * 255 / 16).to(torch.uint8).view(-1, 1, 8, 8)
+    pixels, labels = (torch.from_numpy(array[:250]) for array in sklearn.datasets.load_digits(return_X_y=True))
+    images = (pixels * 255 / 16).to(torch.uint8).view(-1, 1, 8, 8)
     images = torch.nn.functional.interpolate(images, size=(28, 28))
-    labels = torch.from_numpy(LABELS[:250])
     return ResidentImages(images[:200], labels[:200]), ResidentImages(images[200:], labels[200:])
 
 
@@ -615,7 +632,7 @@ def test_training_makes_images_cheaper_and_uses_the_codebook(digits, codebook):
         first, last = (sum(row[f"{split}_{term}"] for term in terms) for row in (table[0], table[-1]))
         assert last < 0.7 * first, (split, terms)
     assert table[-1]["test_perplexity"] > 2
-    used = vq_vae.code_counts(model, digits[1])
+    used = vq_vae.code_counts(model, digits[1], seed=0)
     assert used.sum() == 50 * 49
     assert (used > 0).sum() >= 5
     codes = model.encode(digits[1].batch(slice(None))[0])
@@ -691,23 +708,10 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(digits, tmp_path, monke
 # --- The script ------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def few_digits():
-    """Scikit-learn gives its first 250 digits only: 200 to train, 50 to test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sklearn.datasets, "load_digits", lambda return_X_y: (DIGITS[:250], LABELS[:250]))
-        yield
-
-
 def run(*args, cwd):
-    """Call main() in a folder. Returns its exit code, its stdout and its stderr."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with few_digits(), contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            vq_vae.main([*map(str, args), "--device", "cpu"])
-        except SystemExit as stop:
-            code = stop.code or 0
-    return SimpleNamespace(code=code, stdout=out.getvalue(), stderr=err.getvalue())
+    """Call main() in a folder, on few digits: its exit code, its stdout and its stderr."""
+    with few_digits():
+        return run_main(vq_vae.main, *args, "--device", "cpu", cwd=cwd)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -767,7 +771,7 @@ def test_the_script_reports_what_its_model_says(trained):
 def test_the_script_writes_its_files(trained):
     names = {path.name for path in trained.folder.iterdir()}
     assert names == PICTURES | {
-        "loss_curves.png", "model.safetensors", "config.json", "metrics.csv", "summary.json", "resume.pt"
+        "loss_curves.png", "model.safetensors", "config.json", "metrics.csv", "summary.json", "resume.pt", ".lock"
     }  # fmt: skip
     assert_pictures(trained.folder, PICTURES | {"loss_curves.png"})
     model = json.loads((trained.folder / "config.json").read_text())["model"]
@@ -783,9 +787,12 @@ def test_weights_report_again_what_training_reported(trained, tmp_path):
 
 
 def test_weights_refuse_the_options_of_another_model(trained, tmp_path):
-    stopped = run("--weights", trained.folder / "model.safetensors", "--num-codes", 16, cwd=tmp_path)
+    weights = trained.folder / "model.safetensors"
+    stopped = run("--weights", weights, "--num-codes", 17, cwd=tmp_path)
     assert stopped.code == 2
-    assert "leave out --num-codes" in stopped.stderr
+    assert "of which num_codes is 16: leave out --num-codes" in stopped.stderr
+    assert not any(tmp_path.iterdir())
+    assert run("--weights", weights, "--num-codes", 16, cwd=tmp_path).stdout  # says nothing else than the weights do
 
 
 def test_the_pictures_show_what_the_model_computes(digits, tmp_path, monkeypatch):
@@ -807,9 +814,44 @@ def test_the_pictures_show_what_the_model_computes(digits, tmp_path, monkeypatch
     np.testing.assert_array_equal(drawn["codebook_use.png"][0], np.bincount(codes.flatten(), minlength=6))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_binarised_afresh_reach_the_model_as_black_and_white(digits, tmp_path, monkeypatch, channels):
+    """In the pictures, in the codebook's line and in the report, and the same ones each time."""
+    grey = digits[1].images[:12].repeat(1, channels, 1, 1)
+    images = ResidentImages(grey, digits[1].labels[:12], "fresh")
+    model, seen, drawn = new_model(image_shape=(channels, 28, 28)).eval(), [], {}
+    model.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for name in ("save_reconstructions", "save_samples", "save_codebook_use"):
+        monkeypatch.setattr(pictures, name, lambda path, *args, **options: drawn.update({path.name: args}))
+    vq_vae.draw(tmp_path, model, images, seed=3)
+    in_pictures = len(seen)
+    vq_vae.report(model, images, VqConfig(binarisation="fresh", seed=3))
+    assert in_pictures >= 2
+    assert len(seen) > in_pictures
+    assert all(x.unique().tolist() == [0, 1] for x in seen)
+    thresholds = torch.rand(12, channels, 28, 28, generator=torch.Generator().manual_seed(3))
+    want = (thresholds < grey.float() / 255).float()
+    assert any(torch.equal(x, want) for x in seen[:in_pictures])  # of which the codebook's use is counted
+    assert any(torch.equal(x, want) for x in seen[in_pictures:])
+    assert torch.equal(drawn["reconstructions.png"][0].unique(), torch.tensor([0.0, 1.0]))
+    assert drawn["samples.png"][0].shape == (8, 10, channels, 28, 28)
+
+
+def test_a_fresh_process_refuses_a_vq_vae_as_a_vae_and_loads_it_by_its_own_name(tmp_path):
+    new_model().save(tmp_path)
+    program = (
+        "import sys\nfrom trainable import TrainableModel\nfrom vae_paper import VAE\n"
+        "assert 'vq_vae' not in sys.modules\n"
+        "try:\n    VAE.load(sys.argv[1])\nexcept ValueError as error:\n    print(str(error).partition(' (')[2])\n"
+        "print(type(TrainableModel.load(sys.argv[1])).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("it is of class VQVAE)\nVQVAE\n", "")
+
+
 def test_the_codebooks_picture_shows_the_shares_in_falling_order(tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append((path, self)))
+    monkeypatch.setattr(pictures, "save_figure", lambda figure, path: figures.append((path, figure)))
     counts = np.array([3, 0, 10, 1, 6])
     pictures.save_codebook_use(tmp_path / "use.png", counts)
     [(path, figure)] = figures

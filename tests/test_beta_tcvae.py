@@ -1,17 +1,20 @@
-"""beta-TCVAE and FactorVAE: their total correlation against SciPy in loops, closed forms of Gaussians, and toys whose
-answer is known; their losses and steps against ones written out here.
+"""beta-TCVAE: its decomposition against SciPy in loops, closed forms of Gaussians, and a toy whose answer is known; its
+loss against one written out here. And what couples the images of a batch, here and in the FactorVAE.
 """
 
-import copy
 import itertools
 import math
+import subprocess
+import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
 import torch
-import torch.nn.functional as F
+from comparison import normals
+from tiny_models import TINY, correlated, random_batch, some_images, tiny_model
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
 import beta_tcvae
@@ -22,45 +25,19 @@ from beta_tcvae import (
     exact_kl_decomposition,
     kl_decomposition,
     log_densities,
-    log_normal_per_latent,
     stratified_log_weights,
 )
-from experiment import ResidentImages, TrainingConfig
-from factor_vae import Discriminator, FactorConfig, FactorVAE, permute_dims
-from schedules import KLSchedule
+from experiment import TrainingConfig
+from factor_vae import FactorConfig
 from trainer import evaluate, train
-from vae_paper import VAE
-
-TINY = {"architecture": "mlp", "hidden_dims": (8,), "image_shape": (1, 2, 2), "latent_dim": 3}
-
-
-def normals(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from training_images import ResidentImages
+from vae_paper import VAE, log_normal
 
 
 def random_posteriors(seed, count, latent_dim):
     """z, mu, logvar of `count` images, z_i drawn from q(z|x_i)."""
     mu, logvar, eps = normals(seed, 3, count, latent_dim)
     return mu + torch.exp(logvar / 2) * eps, mu, logvar
-
-
-def tiny_model(name, **options):
-    """A beta-TCVAE or a FactorVAE of 2x2 images in float64."""
-    torch.manual_seed(0)
-    if name == "BetaTCVAE":
-        return BetaTCVAE(**{"dataset_size": 50} | TINY | options).double()
-    return FactorVAE(**{"gamma": 7.0, "width": 8, "depth": 2} | TINY | options).double()
-
-
-def random_batch(model, count, seed=0):
-    x = torch.rand(count, *model.image_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return x, normals(seed + 1, count, *model.noise_shape)
-
-
-def some_images(count):
-    """Images that are all different, of 2x2 pixels."""
-    pixels = np.random.default_rng(count).permutation(256)[: 4 * count].astype(np.uint8)
-    return ResidentImages(torch.from_numpy(pixels).view(count, 1, 2, 2), torch.zeros(count, dtype=torch.long))
 
 
 def slow_log_q(z, mu, logvar, log_weights):
@@ -89,17 +66,13 @@ def log_prior(z):
     return Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(dim=1)
 
 
-def correlated(r, latent_dim=2):
-    return torch.eye(latent_dim, dtype=torch.float64).add(r * (1 - torch.eye(latent_dim, dtype=torch.float64)))
-
-
 # --- The exact decomposition -----------------------------------------------------------------------------------------
 
 
 def test_the_log_density_per_latent_is_that_of_scipy():
     z, mu, logvar = random_posteriors(0, 5, 3)
     want = scipy.stats.norm.logpdf(z[:, None].numpy(), mu.numpy(), np.exp(logvar.numpy() / 2))
-    got = log_normal_per_latent(z.unsqueeze(1), mu, logvar)
+    got = log_normal(z.unsqueeze(1), mu, logvar)
     assert got.shape == (5, 5, 3)
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
@@ -416,8 +389,8 @@ def test_each_part_of_the_kl_has_its_own_weight(weights, estimator):
 
 
 def test_by_default_only_the_total_correlation_weighs_more():
-    model = BetaTCVAE(100)
-    assert (model.alpha, model.beta, model.gamma, model.estimator) == (1, 6, 1, "mss")
+    options = BetaTCVAE(dataset_size=100).options
+    assert (options.alpha, options.beta, options.gamma, options.estimator) == (1, 6, 1, "mss")
 
 
 def test_more_test_images_than_training_images_are_a_data_set_of_their_own():
@@ -544,7 +517,7 @@ def test_training_on_single_images_is_refused(name, train_count, test_count, bat
 def test_a_saved_model_comes_back_as_what_it_was(name, tmp_path):
     options = {
         "BetaTCVAE": {"dataset_size": 77, "alpha": 0.5, "beta": 9.0, "gamma": 2.0, "estimator": "mws"},
-        "FactorVAE": {"gamma": 3.5, "width": 5, "depth": 3},
+        "FactorVAE": {"gamma": 3.5, "discriminator_width": 5, "discriminator_depth": 3},
     }[name]
     model = tiny_model(name, likelihood="gaussian", sigma="learned", activation="tanh", **options)
     model.save(tmp_path)
@@ -564,285 +537,69 @@ def test_the_options_of_the_script_reach_the_model(name):
     images.images = images.images.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
     if name == "BetaTCVAE":
         config = BetaTCConfig(alpha=2.0, beta=3.0, gamma=4.0, estimator="mws", latent_dim=5)
-        want = {"dataset_size": 9, "alpha": 2.0, "beta": 3.0, "gamma": 4.0, "estimator": "mws"}
+        want = {"alpha": 2.0, "beta": 3.0, "gamma": 4.0, "estimator": "mws"}
         model = beta_tcvae.build_model(config, images)
+        assert model.dataset_size == 9
     else:
         config = FactorConfig(gamma=4.0, discriminator_width=6, discriminator_depth=2, latent_dim=5)
-        want = {"gamma": 4.0, "width": 6, "depth": 2}
+        want = {"gamma": 4.0, "discriminator_width": 6, "discriminator_depth": 2}
         model = factor_vae.build_model(config, images)
     assert type(model).__name__ == name
-    want |= {"latent_dim": 5, "image_shape": (1, 8, 8)}
-    assert {option: getattr(model, option) for option in want} == want
+    want |= {"latent_dim": 5}
+    assert {option: getattr(model.options, option) for option in want} == want
+    assert model.image_shape == (1, 8, 8)
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "schedule", [{"shape": "linear", "steps": 10}, {"free_bits": 0.5}], ids=["linear", "free bits"]
-)
-def test_a_kl_schedule_that_nothing_would_follow_is_refused(name, schedule):
-    weights = {"beta": 1.0} if name == "BetaTCVAE" else {}
-    with pytest.raises(ValueError, match="schedule"):
-        tiny_model(name, kl_schedule=KLSchedule(**schedule), **weights)
+@pytest.mark.parametrize("option", ["kl_schedule", "kl_steps", "free_bits", "capacity", "k"])
+def test_what_a_model_does_not_have_it_does_not_take(name, option):
+    """A schedule of the KL would be ignored."""
+    with pytest.raises(TypeError, match=f"{name} has no option '{option}': it has .*gamma"):
+        tiny_model(name, **{option: 1})
+    config = {"BetaTCVAE": BetaTCConfig, "FactorVAE": FactorConfig}[name]
+    assert option not in {each.name for each in fields(config)}
 
 
-# --- Permuted latents ------------------------------------------------------------------------------------------------
-
-
-def permuted_in_loops(z, keys):
-    """Each column in the order in which its keys rise."""
-    result = torch.empty_like(z)
-    for d in range(z.shape[1]):
-        for place, origin in enumerate(sorted(range(len(z)), key=lambda i: keys[i, d].item())):
-            result[place, d] = z[origin, d]
-    return result
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("shape", [(1, 3), (2, 1), (7, 3), (50, 10)], ids=str)
-def test_each_column_is_put_in_the_order_of_its_keys(shape, dtype):
-    z, keys = normals(21, *shape).to(dtype), normals(22, *shape)
-    got = permute_dims(z, keys)
-    assert got.dtype == dtype
-    assert torch.equal(got, permuted_in_loops(z, keys))
-    assert torch.equal(got, permute_dims(z, keys))
-
-
-def test_permuting_keeps_the_marginals_and_destroys_the_dependence():
-    z = normals(23, 5000, 3) @ torch.linalg.cholesky(correlated(0.9, 3)).T
-    before = z.clone()
-    permuted = permute_dims(z, normals(24, 5000, 3))
-    assert torch.equal(z, before)
-    assert torch.equal(permuted.sort(dim=0).values, z.sort(dim=0).values)
-    assert np.corrcoef(z.T.numpy())[np.triu_indices(3, 1)].min() > 0.88
-    np.testing.assert_allclose(np.corrcoef(permuted.T.numpy()), np.eye(3), atol=0.045)  # three standard errors
-    # Nor is anything left of the order: where a latent went does not depend on where it was.
-    for d in range(3):
-        assert abs(np.corrcoef(permuted[:, d].numpy(), z[:, d].numpy())[0, 1]) < 0.045
-
-
-def test_columns_move_by_themselves_and_never_into_each_other():
-    z = torch.arange(40.0).view(-1, 1) + torch.tensor([0.0, 1000.0, 2000.0])
-    permuted = permute_dims(z, normals(25, 40, 3)) - torch.tensor([0.0, 1000.0, 2000.0])
-    assert (permuted.sort(dim=0).values == torch.arange(40.0).view(-1, 1)).all()
-    for a, b in itertools.combinations(range(3), 2):
-        assert not torch.equal(permuted[:, a], permuted[:, b])
-
-
-# --- The discriminator -----------------------------------------------------------------------------------------------
-
-
-def test_the_discriminator_is_its_layers_written_out():
-    torch.manual_seed(0)
-    discriminator = Discriminator(3, width=5, depth=2).double()
-    shapes = [tuple(parameter.shape) for parameter in discriminator.parameters()]
-    assert shapes == [(5, 3), (5,), (5, 5), (5,), (1, 5), (1,)]
-    z = normals(26, 7, 3)
-    weights = [parameter.detach().numpy() for parameter in discriminator.parameters()]
-    h = z.numpy()
-    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-        h = h @ weight.T + bias
-        h = np.where(h > 0, h, 0.2 * h)
-    got = discriminator(z)
-    assert got.shape == (7,)
-    np.testing.assert_allclose(got.detach(), (h @ weights[-2].T + weights[-1])[:, 0], rtol=1e-11)
-
-
-def test_the_papers_discriminator_is_the_default():
-    model = FactorVAE(**TINY)
-    sizes = [tuple(layer.weight.shape) for layer in model.discriminator.layers if isinstance(layer, torch.nn.Linear)]
-    assert sizes == [(1000, 3), *5 * [(1000, 1000)], (1, 1000)]
-
-
-@pytest.mark.parametrize("r", [0.8, 0.0])
-def test_a_trained_discriminators_mean_logit_is_the_total_correlation(r, monkeypatch):
-    """Of N(0, [[1, r], [r, 1]]), whose TC is -log(1 - r^2) / 2; by the loss of FactorVAE.terms, which sees 2D codes."""
-    torch.manual_seed(0)
-    model = FactorVAE(width=64, depth=2, **TINY | {"latent_dim": 2})
-    generator = torch.Generator().manual_seed(0)
-    scale = torch.linalg.cholesky(correlated(r)).float()
-
-    def draw(count):
-        return torch.randn(count, 2, generator=generator) @ scale.T
-
-    def encode(x, c=None):
-        mu = draw(len(x))
-        return mu, torch.full_like(mu, -60.0)
-
-    monkeypatch.setattr(model, "encode", encode)
-    optimizer = torch.optim.Adam(model.discriminator.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1200)
-    x = torch.zeros(512, *model.image_shape)
-    for _ in range(1200):
-        optimizer.zero_grad()
-        model.terms(x, torch.randn(512, 2, 2, generator=generator))["discriminator_nll"].mean().backward()
-        optimizer.step()
-        schedule.step()
+@BOTH
+def test_the_elbo_is_the_vaes_whatever_the_weights(name):
+    """E log p(x|z) - KL, with the closed-form KL and a beta of 1 unless the caller gives another."""
+    model = tiny_model(name, gamma=9.0)
+    x, eps = random_batch(model, 4)
+    eps = eps if name == "BetaTCVAE" else eps[:, 0]
     with torch.no_grad():
-        estimate = model.terms(x.new_zeros(50_000, *model.image_shape), torch.zeros(50_000, 2, 2))["total_correlation"]
-    assert estimate.mean().item() == pytest.approx(-0.5 * math.log(1 - r**2), abs=0.1)
-
-
-# --- The FactorVAE ---------------------------------------------------------------------------------------------------
-
-
-def discriminators_nll_in_loops(model, z, keys):
-    """-log D of the first half, -log(1 - D) of the second after its latents were permuted: (N,)."""
-    half = (len(z) + 1) // 2
-    product = permuted_in_loops(z[half:], keys[half:])
-    return torch.cat([-F.logsigmoid(model.discriminator(z[:half])), -F.logsigmoid(-model.discriminator(product))])
-
-
-@pytest.mark.parametrize("count", [2, 3, 6, 7])
-def test_the_terms_of_the_factor_vae_are_their_definitions(count):
-    model = tiny_model("FactorVAE", gamma=7.0)
-    x, eps = random_batch(model, count)
-    with torch.no_grad():
-        terms = model.terms(x, eps)
         mu, logvar = model.encoder(x)
-        z = mu + torch.exp(logvar / 2) * eps[:, 0]
-        nll = -Bernoulli(logits=model.decoder(z), validate_args=False).log_prob(x).sum(dim=(1, 2, 3))
+        logits = model.decoder(mu + torch.exp(logvar / 2) * eps)
+        log_p = Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(dim=(1, 2, 3))
         kl = kl_divergence(Normal(mu, torch.exp(logvar / 2)), Normal(0.0, 1.0)).sum(dim=1)
-        want = {
-            "loss": nll + kl + 7 * model.discriminator(z),
-            "reconstruction_nll": nll,
-            "kl_divergence": kl,
-            "total_correlation": model.discriminator(z),
-            "discriminator_nll": discriminators_nll_in_loops(model, z, eps[:, 1]),
-        }
-    assert terms.keys() == want.keys()
-    for name, value in want.items():
-        assert terms[name].shape == (count,)
-        assert terms[name].dtype == torch.float64
-        torch.testing.assert_close(terms[name], value, rtol=1e-11, atol=1e-12, msg=name)
+        torch.testing.assert_close(model.elbo(x, eps), log_p - kl, rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(model.elbo(x, eps, beta=6.0), log_p - 6 * kl, rtol=1e-11, atol=1e-12)
+        assert model.log_weights(x, eps[:, None]).shape == (4, 1)
 
 
-def test_the_loss_teaches_the_vae_and_never_the_discriminator():
-    model = tiny_model("FactorVAE", likelihood="gaussian", sigma="learned")
-    model.terms(*random_batch(model, 6))["loss"].sum().backward()
-    for name, parameter in model.named_parameters():
-        if name.startswith("discriminator"):
-            assert parameter.grad is None, name
-        else:
-            assert parameter.grad.abs().sum() > 0, name
+@BOTH
+@pytest.mark.parametrize("estimator", ["mss", "mws"])
+def test_one_image_is_refused_in_one_sentence(name, estimator):
+    """It says nothing about the others: what it got for its total correlation would be a number all the same."""
+    model = tiny_model(name, **({"estimator": estimator} if name == "BetaTCVAE" else {}))
+    with pytest.raises(ValueError, match=r"^one image says nothing about the others: expected a batch of at least 2$"):
+        model.terms(*random_batch(model, 1))
 
 
-def test_the_discriminators_loss_teaches_the_discriminator_alone():
-    model = tiny_model("FactorVAE")
-    model.terms(*random_batch(model, 6))["discriminator_nll"].sum().backward()
-    for name, parameter in model.named_parameters():
-        if name.startswith("discriminator"):
-            assert parameter.grad.abs().sum() > 0, name
-        else:
-            assert parameter.grad is None, name
+@BOTH
+def test_a_fresh_process_loads_a_model_that_it_never_imported(name, tmp_path):
+    tiny_model(name).save(tmp_path)
+    program = (
+        "import sys\nfrom vae_paper import VAE\nassert not {'beta_tcvae', 'factor_vae'} & sys.modules.keys()\n"
+        "print(type(VAE.load(sys.argv[1])).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{name}\n", "")
 
 
-def test_the_total_correlation_teaches_the_encoder_through_the_discriminator():
-    model = tiny_model("FactorVAE")
-    x, eps = random_batch(model, 6)
-    encoder = list(model.encoder.parameters())
-    got = torch.autograd.grad(model.terms(x, eps)["total_correlation"].sum(), encoder)
-    mu, logvar = model.encoder(x)
-    want = torch.autograd.grad(model.discriminator(mu + torch.exp(logvar / 2) * eps[:, 0]).sum(), encoder)
-    for ours, theirs in zip(got, want, strict=True):
-        assert theirs.abs().sum() > 0
-        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-13)
-
-
-@pytest.mark.parametrize(("count", "joint"), [(8, 4), (7, 4)], ids=["even", "odd"])
-@pytest.mark.parametrize("answer", [1000.0, -1000.0], ids=["always joint", "always product"])
-def test_whoever_always_answers_the_same_pays_for_one_half(count, joint, answer):
-    model = tiny_model("FactorVAE")
-    with torch.no_grad():
-        model.discriminator.layers[-1].weight.zero_()
-        model.discriminator.layers[-1].bias.fill_(answer)
-        terms = model.terms(*random_batch(model, count))
-    paid = [0.0] * joint + [1000.0] * (count - joint)
-    assert terms["discriminator_nll"].tolist() == (paid if answer > 0 else [1000.0 - nll for nll in paid])
-    assert terms["total_correlation"].tolist() == count * [answer]
-
-
-def test_a_codes_noise_has_no_part_in_its_permutation():
-    """Keys that followed the noise would sort the codes by it, and the permuted latents would be as dependent."""
-    model = tiny_model("FactorVAE")
-    assert model.noise_shape == (2, 3)
-    judged = []
-    model.discriminator.register_forward_pre_hook(lambda module, inputs: judged.append(inputs[0].detach()))
-    x, eps = random_batch(model, 400)
-    others = torch.stack([eps[:, 0], normals(27, 400, 3)], dim=1)
-    for noise in (eps, others):
-        model.terms(x, noise)
-    (z, both), (same_z, other) = judged[:2], judged[2:]
-    assert torch.equal(z, same_z)
-    for codes in (both, other):
-        assert torch.equal(codes[:200], z[:200])
-        assert torch.equal(codes[200:].sort(dim=0).values, z[200:].sort(dim=0).values)
-    assert not torch.equal(both, other)
-
-
-@pytest.mark.parametrize("sigma", [1.0, "learned"], ids=["sigma fixed", "sigma learned"])
-def test_two_optimisers_share_the_parameters_between_them(sigma):
-    model = tiny_model("FactorVAE", likelihood="gaussian", sigma=sigma)
-    optimizers = model.optimizers(0.02)
-    assert list(optimizers) == ["loss", "discriminator_nll"]
-    settings = [(optimizer.defaults["lr"], optimizer.defaults["betas"]) for optimizer in optimizers.values()]
-    assert settings == [(0.02, (0.9, 0.999)), (0.02, (0.5, 0.9))]
-    assert all(type(optimizer) is torch.optim.Adam for optimizer in optimizers.values())
-    held = [[id(p) for group in o.param_groups for p in group["params"]] for o in optimizers.values()]
-    assert sorted(itertools.chain(*held)) == sorted(id(parameter) for parameter in model.parameters())
-    assert set(held[1]) == {id(parameter) for parameter in model.discriminator.parameters()}
-
-
-def test_training_takes_the_steps_of_two_players_with_graphs_of_their_own():
-    model = tiny_model("FactorVAE", gamma=5.0)
-    expected = copy.deepcopy(model)
-    images = some_images(9)
-    config = TrainingConfig(epochs=3, batch_size=4, lr=0.01, seed=5, precision="float64")
-    rows = train(model, images, images, config)
-
-    order, noise = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
-    ours = [*expected.encoder.parameters(), *expected.decoder.parameters()]
-    theirs = list(expected.discriminator.parameters())
-    vae, discriminator = torch.optim.Adam(ours, lr=0.01), torch.optim.Adam(theirs, lr=0.01, betas=(0.5, 0.9))
-    for _ in range(3):
-        permutation = torch.randperm(9, generator=order)
-        sums = np.zeros(2)
-        for chosen in (permutation[:4], permutation[4:]):
-            # The trainer's pixels are float32 until they are divided.
-            x = (images.images[chosen] / 255).double()
-            eps = torch.randn(len(chosen), 2, 3, generator=noise, dtype=torch.float64)
-            mu, logvar = expected.encoder(x)
-            z = mu + torch.exp(logvar / 2) * eps[:, 0]
-            nll = F.binary_cross_entropy_with_logits(expected.decoder(z), x, reduction="sum")
-            kl = kl_divergence(Normal(mu, torch.exp(logvar / 2)), Normal(0.0, 1.0)).sum()
-            loss = nll + kl + 5 * expected.discriminator(z).sum()
-            vae.zero_grad()
-            (loss / len(chosen)).backward()
-            vae.step()
-
-            discriminator.zero_grad()  # of what the VAE's loss left there
-            judgement = discriminators_nll_in_loops(expected, z.detach(), eps[:, 1]).sum()
-            (judgement / len(chosen)).backward()
-            discriminator.step()
-            sums += loss.item(), judgement.item()
-    for name, parameter in expected.state_dict().items():
-        torch.testing.assert_close(model.state_dict()[name], parameter, rtol=0, atol=1e-9, msg=name)
-    means = [rows[-1]["train_loss"], rows[-1]["train_discriminator_nll"]]
-    np.testing.assert_allclose(means, sums / 9, atol=1e-4)  # the table has four decimals
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"gamma": -1.0}, "gamma"),
-        ({"gamma": math.inf}, "gamma"),
-        ({"gamma": math.nan}, "gamma"),
-        ({"width": 0}, "width and depth"),
-        ({"depth": 0}, "width and depth"),
-        ({"beta": 4.0}, "leave out beta"),
-        ({"latent_dim": 0}, "latent_dim"),
-    ],
-    ids=str,
-)
-def test_arguments_out_of_range_are_refused_by_the_factor_vae(options, message):
-    with pytest.raises(ValueError, match=message):
-        FactorVAE(**TINY | options)
+@BOTH
+def test_colour_images_train(name):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 3, 2, 2), dtype=np.uint8)
+    images = ResidentImages(torch.from_numpy(pixels), torch.zeros(8, dtype=torch.long), binarisation="fresh")
+    model = tiny_model(name, image_shape=(3, 2, 2))
+    rows = train(model, images, images, TrainingConfig(epochs=2, batch_size=4, precision="float64"))
+    assert all(math.isfinite(value) for value in rows[-1].values())
