@@ -1,11 +1,13 @@
 """Settings for all tests, and what several of them use to look at a script that refuses."""
 
 import contextlib
+import functools
 import importlib
 import io
 import os
 
 import pytest
+import script_runs
 import torch
 from small_models import few_images
 from threadpoolctl import threadpool_limits
@@ -62,3 +64,34 @@ def refused(tmp_path, monkeypatch):
 def images():
     """Ten training and five test images, 8x8."""
     return few_images()
+
+
+@pytest.fixture
+def few_digits():
+    """Scikit-learn gives its first 250 digits only: 200 to train, 50 to test."""
+    with script_runs.few_digits():
+        yield
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Most of a short run's time goes into them."""
+    monkeypatch.setattr("pictures.draw_all", lambda *args: None)
+    monkeypatch.setattr("vq_vae.draw", lambda *args: None)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A function that trains a paper for two epochs on few digits, once, and gives its output and its folder."""
+
+    @functools.cache
+    def train_once(script):
+        cwd, paper = tmp_path_factory.mktemp(script), script_runs.PAPERS[script]
+        flags = [*paper.flags, *paper.shared, *script_runs.ON_CPU, "--epochs", 2, "--out", "run"]
+        with script_runs.few_digits(), script_runs.nothing_replaced():
+            done = script_runs.run(script, *flags, cwd=cwd)
+        assert done.code == 0, done.stderr
+        done.folder = cwd / "run"
+        return done
+
+    return train_once
