@@ -1,13 +1,19 @@
 """What every paper's script does around its model: options, devices, refusals and the words of --help."""
 
+import json
 import re
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
-from script_runs import PAPERS, own_config, run
+from in_process import contents
+from PIL import Image
+from script_runs import ON_CPU, PAPERS, metrics, own_config, run
 
+import pictures
 from experiment import pick_device
+from trainable import TrainableModel
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 
@@ -189,3 +195,94 @@ def test_help_explains_every_flag_of_every_paper(tmp_path, script):
     shared = {"--data", "--train-images", "--binarisation", "--epochs", "--batch-size", "--lr", "--seed", "--device"}
     assert explained.keys() >= shared | {"--precision", "--out", "--save-seconds", "--resume", "--weights", "-h"}
     assert PAPERS[script].own_option[0] in explained
+
+
+# --- Own images ------------------------------------------------------------------------------------------------------
+
+MLP = ["--architecture", "mlp", "--hidden-dims", 8, "--latent-dim", 2]
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Forty small colour pictures of two classes in a folder of their own."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = tmp_path / "pets" / ("cats" if i % 2 else "dogs") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
+    return tmp_path / "pets"
+
+
+def test_own_images_are_trained_on_drawn_and_reported(pets, tmp_path, monkeypatch):
+    grids = {}
+    monkeypatch.setattr(
+        pictures, "save_image_grid", lambda path, rows, title, names=None: grids.update({path.name: (rows, names)})
+    )
+    flags = ["--data", "pets", "--conditional", *MLP, *ON_CPU, "--epochs", 1, "--out", "run"]
+    done = run("vae_paper", *flags, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert done.stdout.startswith(f"{pets}, test set: 4 images, colour (not binarised), noise seed 0\n")
+    config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    expected = {"class": "ConditionalVAE", "num_classes": 2, "image_shape": [3, 8, 8]}
+    assert config["model"] | expected == config["model"]
+    assert config["training"]["data"] == str(pets)
+    rows, names = grids["samples.png"]
+    assert rows.shape == (2, 10, 3, 8, 8)
+    assert list(names) == ["cats", "dogs"]
+
+
+def test_a_run_of_own_images_goes_on_from_any_folder_until_they_change(pets, tmp_path, no_pictures):
+    first = run("vae_paper", "--data", "pets", *MLP, *ON_CPU, "--epochs", 1, "--out", "run", cwd=tmp_path)
+    assert first.code == 0, first.stderr
+    (tmp_path / "elsewhere").mkdir()
+    again = run("vae_paper", "--resume", tmp_path / "run", "--epochs", 2, cwd=tmp_path / "elsewhere")
+    assert again.code == 0, again.stderr
+    assert len(metrics(tmp_path / "run")) == 2
+    picture = pets / "cats" / "1.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    before = contents(tmp_path)
+    changed = run("vae_paper", "--resume", tmp_path / "run", "--epochs", 3, cwd=tmp_path)
+    assert changed.code == 2
+    assert f"the images of --data {pets} are not those that the run was started with" in changed.stderr
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--data", "pets", "--image-size", 10], "10"),
+        (["--data", "flat", "--conditional"], "--conditional needs classes"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_own_images_that_cannot_be_used_are_one_line(pets, refused, tmp_path, flags, message):
+    (tmp_path / "flat").mkdir()
+    for path in pets.rglob("*.png"):
+        (tmp_path / "flat" / path.name).write_bytes(path.read_bytes())
+    assert message in refused("vae_paper", *flags, "--out", "new")
+
+
+# --- Black and white -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", PAPERS)
+def test_no_grey_pixel_reaches_a_model_of_black_and_white(trained, tmp_path, monkeypatch, script):
+    """Neither the report's line nor a picture forgets the draws."""
+    cls = type(TrainableModel.load(trained(script).folder))
+    seen, encode = [], cls.encode
+
+    def spy(self, x, *labels):
+        seen.append(x)
+        return encode(self, x, *labels)
+
+    monkeypatch.setattr(cls, "encode", spy)
+    weights = trained(script).folder / "model.safetensors"
+    flags = ["--binarisation", "fresh", *ON_CPU, "--out", "drawn"]
+    done = run(script, "--weights", weights, *flags, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert len(list((tmp_path / "drawn").glob("*.png"))) >= 3
+    assert len(seen) >= 3
+    for x in seen:
+        assert torch.isin(x, torch.tensor([0.0, 1.0])).all()
+        assert 0.05 < x.mean() < 0.6

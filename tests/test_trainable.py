@@ -412,24 +412,3 @@ def test_a_config_that_is_no_runs_is_refused(tmp_path, content):
     with pytest.raises(ValueError, match=r"config\.json") as error:
         VAE.load(tmp_path)
     assert_one_line(error)
-
-
-# --- A model of FactorVAE's without its penalty ----------------------------------------------------------------------
-
-
-def test_a_factor_vae_without_gamma_is_a_vae():
-    """The same loss and the same gradients for the VAE's part: the README compares the two."""
-    vae, factor = new_model(gain=2.0), new_model(FactorVAE, 2.0, gamma=0.0, discriminator_width=7)
-    factor.load_state_dict(vae.state_dict() | {k: v for k, v in factor.state_dict().items() if "discriminator" in k})
-    x, eps, _ = random_batch(vae, n=8)
-    keys = torch.tensor(np.random.default_rng(1).standard_normal(eps.shape))
-    loss, other = vae.terms(x, eps)["loss"], factor.terms(x, torch.stack([eps, keys], dim=1))["loss"]
-    torch.testing.assert_close(loss, other, rtol=1e-14, atol=0)
-    loss.mean().backward()
-    other.mean().backward()
-    gradients = {name: parameter.grad for name, parameter in factor.named_parameters()}
-    for name, parameter in vae.named_parameters():
-        torch.testing.assert_close(gradients.pop(name), parameter.grad, rtol=1e-12, atol=1e-15)
-        assert parameter.grad.abs().max() > 0, name
-    assert gradients
-    assert all(gradient is None for gradient in gradients.values())  # the discriminator's loss is its own

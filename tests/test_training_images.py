@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from comparison import assert_one_line
+from PIL import Image
 from small_models import few_images
 
 import training_images
@@ -249,3 +251,138 @@ def test_fresh_binarisation_leaves_sprites_as_they_are(monkeypatch):
         drawn = fresh.batch(index, torch.Generator().manual_seed(0))[0]
         assert drawn.shape == (20, 1, 32, 32)
         assert torch.equal(drawn, grey.batch(index)[0])
+
+
+def test_fresh_images_cannot_be_had_without_their_draws():
+    images = load_resident(ImageOptions(binarisation="fresh"), "test")
+    with pytest.raises(ValueError, match="images binarised afresh need a generator") as error:
+        images.batch(slice(None))
+    assert_one_line(error)
+
+
+@pytest.mark.parametrize("binarisation", ["none", "fresh"])
+@pytest.mark.parametrize("rows", [slice(0, 3), slice(3, 8), slice(8, 8)])
+def test_a_part_of_a_batch_is_that_part_of_the_whole_one(binarisation, rows):
+    """Two processes draw for the whole batch and keep their rows, so that together they have one process's images."""
+    images = load_resident(ImageOptions(binarisation=binarisation), "test")
+    index = torch.tensor([7, 3, 3, 40, 0, 12, 5, 9])
+    generators = [torch.Generator().manual_seed(4) for _ in range(2)]
+    x, labels = images.batch(index, generators[0])
+    x_part, labels_part = images.batch(index, generators[1], lambda tensor: tensor[rows])
+    assert torch.equal(x_part, x[rows])
+    assert torch.equal(labels_part, labels[rows])
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())  # what is drawn next is the same too
+
+
+# --- Own images ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def coloured(tmp_path):
+    """An .npz of thirty small colour images of three classes."""
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (30, 8, 12, 3), np.uint8), np.arange(30) % 3
+    np.savez(tmp_path / "coloured.npz", images=pixels, labels=labels)
+    return str(tmp_path / "coloured.npz")
+
+
+def test_colour_images_keep_their_channels_and_their_labels(coloured):
+    whole = load_resident(coloured, "all")
+    assert whole.image_shape == (3, 8, 12)
+    assert whole.images.dtype == torch.uint8
+    with np.load(coloured) as file:
+        pixels, labels = file["images"].transpose(0, 3, 1, 2) / 255, file["labels"]
+    x, c = whole.batch(slice(None))
+    found = {image.tobytes(): label for image, label in zip(x.numpy(), c.tolist(), strict=True)}
+    assert found == {image.tobytes(): label for image, label in zip(np.float32(pixels), labels, strict=True)}
+    assert len(whole.class_names) == 3
+    assert training_images.describe(ImageOptions(coloured), whole) == "colour (not binarised)"
+
+
+def test_train_and_test_make_the_whole_set(coloured):
+    parts = [load_resident(coloured, split) for split in ("train", "test", "all")]
+    assert [len(part) for part in parts] == [27, 3, 30]
+    rows = [sorted(image.numpy().tobytes() for image in part.images) for part in parts]
+    assert sorted(rows[0] + rows[1]) == rows[2]
+    assert len(set(rows[2])) == 30
+    assert [part.split for part in parts] == ["training set", "test set", "training and test set"]
+
+
+def test_size_and_channels_can_be_asked_for(coloured):
+    images = load_resident(ImageOptions(coloured, image_size=8, channels=1), "train")
+    assert images.image_shape == (1, 8, 8)
+    assert training_images.describe(ImageOptions(coloured), images) == "grey (not binarised)"
+
+
+@pytest.mark.parametrize("binarisation", ["fixed", "fresh"])
+def test_colour_is_binarised_channel_by_channel(coloured, binarisation):
+    options = ImageOptions(coloured, binarisation=binarisation)
+    x, _ = load_resident(options, "train").batch(slice(None), torch.Generator().manual_seed(0))
+    grey = load_resident(coloured, "train").batch(slice(None))[0]
+    assert torch.isin(x, torch.tensor([0.0, 1.0])).all()
+    assert_drawn_from(x, grey)
+    assert (x[:, 0] != x[:, 1]).any()
+
+
+def test_files_and_classes_stay_with_their_images(tmp_path):
+    for i in range(20):
+        path = tmp_path / ("cats" if i % 2 else "dogs") / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), i).save(path)
+    for options in (ImageOptions(str(tmp_path)), ImageOptions(str(tmp_path), train_images=7)):
+        images = load_resident(options, "train")
+        assert images.class_names == ("cats", "dogs")
+        assert len(images.files) == len(images) == (options.train_images or 18)
+        for pixels, label, file in zip(images.images, images.labels, images.files, strict=True):
+            number = int(pixels[0, 0, 0])
+            assert file == f"{images.class_names[label]}/{number}.png"
+            assert label == 1 - number % 2
+
+
+# --- What tells one set from another ---------------------------------------------------------------------------------
+
+
+def test_a_fingerprint_is_of_the_pixels_the_labels_and_their_order():
+    images, _ = few_images(6, 0)
+
+    def fingerprint(pixels=images.images, labels=images.labels):
+        return ResidentImages(pixels, labels).fingerprint
+
+    pixels, labels = images.images.clone(), images.labels.clone()
+    pixels[5, 0, 7, 7] ^= 1
+    labels[5] += 1
+    others = [
+        fingerprint(),
+        fingerprint(pixels),
+        fingerprint(labels=labels),
+        fingerprint(images.images.flip(0), images.labels.flip(0)),
+        fingerprint(images.images.flip(0)),
+        fingerprint(images.images[:5], images.labels[:5]),
+        fingerprint(images.images.view(6, 1, 4, 16)),
+        fingerprint(images.images.view(6, 4, 4, 4)),
+    ]
+    assert len(set(others)) == len(others)
+    assert fingerprint(images.images.clone(), images.labels.clone()) == images.fingerprint
+    assert fingerprint(images.images.expand(6, 1, 8, 8).contiguous(memory_format=torch.channels_last)) == others[0]
+
+
+def test_a_fingerprint_of_sprites_is_of_their_numbers():
+    numbers = np.array([5, 3, 700_000])
+    sets = [RenderedSprites(order, 32, "cpu").fingerprint for order in (numbers, numbers.copy(), numbers[::-1].copy())]
+    assert sets[0] == sets[1] != sets[2]
+
+
+def test_a_set_can_be_shown():
+    for images in (RenderedSprites(np.arange(3), 32, "cpu"), few_images()[0]):
+        assert type(images).__name__ in repr(images)
+        assert "tensor" not in repr(images)
+
+
+@pytest.mark.parametrize("count", [0, -1, 11])
+def test_as_many_as_there_are_can_be_spread(count):
+    array = np.arange(10)
+    with pytest.raises(ValueError, match=f"--images {count}: expected 1 to 10, as many as there are"):
+        training_images.spread(array, count, "--images")
+    assert training_images.spread(array, None) is array
+    assert training_images.spread(array, 4).tolist() == [0, 2, 5, 7]
+    assert training_images.spread(torch.arange(10), 10).tolist() == list(range(10))
