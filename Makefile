@@ -43,7 +43,19 @@ lint: .venv/installed
 bench: .venv/installed
 	$(VENV) tests/benchmark.py
 
+# Under an older Python pip never says so: it downloads one version of everything after the other in search of one that
+# fits. Any Python can read this line.
+CHECK = import sys; sys.version_info >= (3, 11) or sys.exit("%s is Python %d.%d, and 3.11 or newer is needed: %s" \
+	% ((sys.executable,) + tuple(sys.version_info[:2]) + (sys.argv[1],)))
+
+# An installation knows the folder by its absolute path, and so does this stamp: a clone that was moved installs again.
+ifneq ($(shell cat .venv/installed 2>/dev/null),$(CURDIR))
+.PHONY: .venv/installed
+endif
+
 .venv/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c '$(CHECK)' 'name another one, as in make PYTHON=python3.12 $(MAKECMDGOALS)'
 	$(PYTHON) -m venv .venv
+	@$(VENV) -c '$(CHECK)' 'delete the folder .venv and try again'
 	$(VENV) -m pip install -r requirements.txt
-	@touch $@
+	@pwd -P > $@

@@ -4,6 +4,7 @@ The array is made once and filled picture by picture. They are decoded in thread
 lock while it decodes.
 """
 
+import contextlib
 import os
 import sys
 import warnings
@@ -25,7 +26,7 @@ def read_folder(folder, split, image_size=None, channels=None, skip_bad=False):
     Raises ValueError with one line for whatever cannot be used.
     """
     classes, sides = _arranged(_picture_names(folder))
-    names = sorted(classes)
+    names = list(classes)
     channels, height, width = _common_shape(folder, names, image_size, channels)
     if sides is None or split == "all":
         chosen = [names[i] for i in positions_of(split, len(names))]
@@ -35,17 +36,18 @@ def read_folder(folder, split, image_size=None, channels=None, skip_bad=False):
 
     images = np.empty((len(chosen), channels, height, width), np.uint8)
     files, bad = [], {}
-    for name, picture in _decoded(folder, chosen, image_size, channels):
-        if isinstance(picture, Exception):
-            bad[name] = picture
-        elif picture.shape != images.shape[1:]:
-            raise ValueError(
-                f"{printable(name)} is {picture.shape[2]}x{picture.shape[1]}, others are {width}x{height}: "
-                "--image-size 32 makes them alike"
-            )
-        else:
-            images[len(files)] = picture
-            files.append(name)
+    with contextlib.closing(_decoded(folder, chosen, image_size, channels)) as decoded:
+        for name, picture in decoded:
+            if isinstance(picture, Exception):
+                bad[name] = picture
+            elif picture.shape != images.shape[1:]:
+                raise ValueError(
+                    f"{printable(name)} is {picture.shape[2]}x{picture.shape[1]}, others are {width}x{height}: "
+                    "--image-size 32 makes them alike"
+                )
+            else:
+                images[len(files)] = picture
+                files.append(name)
     if bad and not skip_bad:  # all of them are named at once, those of the other side too
         others = _decoded(folder, sorted(set(names) - set(chosen)), image_size, channels)
         raise _no_images(
@@ -155,19 +157,17 @@ def _in_threads(function, folder, names, show=False):
     from tqdm import tqdm
 
     hidden = not show or not sys.stderr or sys.stderr.closed or os.environ.get("RANK", "0") != "0"
+
+    def read(block):
+        return [(name, function(os.path.join(folder, name))) for name in block]
+
     blocks = [names[i : i + 64] for i in range(0, len(names), 64)]
-    executor = ThreadPoolExecutor(os.cpu_count())
-    try:
-        bar = tqdm(total=len(names), unit=" pictures", delay=1, disable=hidden or None)
-        with warnings.catch_warnings(), bar:
-            warnings.simplefilter("ignore")  # Pillow's, about pictures that it reads all the same
-            for results in executor.map(
-                lambda block: [(name, function(os.path.join(folder, name))) for name in block], blocks
-            ):
-                yield from results
-                bar.update(len(results))
-    finally:
-        executor.shutdown(cancel_futures=True)
+    bar = tqdm(total=len(names), unit=" pictures", delay=1, disable=hidden or None)
+    with warnings.catch_warnings(), bar, ThreadPoolExecutor(os.cpu_count()) as executor:
+        warnings.simplefilter("ignore")  # Pillow's, about pictures that it reads all the same
+        for results in executor.map(read, blocks):
+            yield from results
+            bar.update(len(results))
 
 
 def _no_images(bad, total):

@@ -92,6 +92,17 @@ def _tell_interrupt(kind, error, traceback):
     raise SystemExit(130) from None
 
 
+def note(message):
+    """Tell the user something on stderr that is no mistake; once for all processes that torchrun started."""
+    _say(f"note: {message}")
+
+
+def _say(message):
+    # Without a stderr there is nobody to tell, and print would take stdout instead.
+    if os.environ.get("RANK", "0") == "0" and sys.stderr is not None:
+        print(message, file=sys.stderr)
+
+
 def _script():
     return Path(sys.argv[0]).name
 
@@ -331,26 +342,6 @@ def _require_empty(folder):
         raise FileExistsError(f"--out {folder} is not empty and nothing in it is overwritten: choose a new folder")
 
 
-def new_run_folder(out, script):
-    """Make the folder that one run owns: `out`, or the next free `runs/<script>-NNN`.
-
-    Raises FileExistsError if `out` already holds something (nothing is ever overwritten), OSError if it cannot be
-    written to.
-    """
-    if out is None:
-        out = next(p for n in itertools.count(1) if not (p := Path("runs", f"{script}-{n:03d}")).exists())
-    out = Path(out)
-    if out.is_dir() and any(out.iterdir()):
-        raise FileExistsError(f"--out {out} is not empty and nothing in it is overwritten: choose a new folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise OSError(f"cannot write to --out {out} ({error.strerror}): choose a folder you may write to") from None
-    return out
-
-
 # --- What the files say about themselves -----------------------------------------------------------------------------
 
 
@@ -445,17 +436,6 @@ def read_params(path, load_file, weight_shapes):
 
 
 # --- What is told to the user ----------------------------------------------------------------------------------------
-
-
-def note(message):
-    """Tell the user something on stderr that is no mistake; once for all processes that torchrun started."""
-    _say(f"note: {message}")
-
-
-def _say(message):
-    # Without a stderr there is nobody to tell, and print would take stdout instead.
-    if os.environ.get("RANK", "0") == "0" and sys.stderr is not None:
-        print(message, file=sys.stderr)
 
 
 @contextlib.contextmanager

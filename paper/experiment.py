@@ -20,7 +20,16 @@ import torch.distributed as dist
 from level_script import claim_run_folder, lock_run_folder, one_line_errors, report_terms
 from processes import LostProcessError, from_first, rank
 from trainable import built, flag, option, require
-from trainer import Interrupted, check_trainable, evaluate, prepare_resume, read_state, train
+from trainer import (
+    RESUME_STATE,
+    Interrupted,
+    check_trainable,
+    evaluate,
+    not_a_state,
+    prepare_resume,
+    read_state,
+    train,
+)
 from training_images import NAMES, ImageOptions, describe, load_resident
 
 
@@ -30,7 +39,7 @@ class TrainingConfig(ImageOptions):
 
     epochs: int = option(60, least=1)
     """Passes over the training images."""
-    batch_size: int = option(128, least=1, most=2**31 - 1)
+    batch_size: int = option(128, least=1)
     """Images per step."""
     lr: float = option(1e-3, above=0)
     """Adam's step size."""
@@ -67,32 +76,43 @@ def parse_config(config_class, argv, script, load_model):
     for name, value in vars(given).items():
         require(value != "", f"--{name} is empty: expected a path, or leave it out")
     state = model = None
-    own = {}
+    known = {each.name for each in fields(config_class)}
+    ours = config_class()
     if given.resume:
-        state = read_state(Path(given.resume).expanduser(), script)
-        own = state["config"]
+        folder = Path(given.resume).expanduser()
+        state = read_state(folder, script)
+        ours = saved_options(config_class, state["config"], folder / RESUME_STATE)
     elif given.weights:
         model = load_model(Path(given.weights).expanduser())
-        own = vars(model.options)
-    known = {each.name for each in fields(config_class)}
-    ours = config_class(**{name: value for name, value in own.items() if name in known})
-    ours.check(flags=True)
+        ours = config_class(**{name: value for name, value in vars(model.options).items() if name in known})
     config = tyro.cli(config_class, args=argv, prog=script, default=ours)
     for name in ("out", "resume", "weights"):
         if (path := getattr(config, name)) is not None:
             setattr(config, name, path.expanduser())
     if config.data not in NAMES:  # so that a run goes on from any folder
         config.data = str(Path(config.data).expanduser().absolute())
-    config.check(flags=True)
     for name in sorted(known):
         was, now = getattr(ours, name), getattr(config, name)
         if state and name not in MAY_CHANGE and was != now:
             raise ValueError(f"--resume goes on with the run as it was: {flag(name)} was {was}, cannot become {now}")
         if model and name not in SHARED and was != now:
-            raise ValueError(f"--weights names a model, of which {name} is {was}: leave out {flag(name)}")
+            raise ValueError(f"--weights names a model: leave out {flag(name)}, which is {was} there")
+    config.check(flags=True)
     if state and config.epochs < len(state["rows"]):
         raise ValueError(f"--epochs {config.epochs}, but the run in {config.resume} already has {len(state['rows'])}")
     return config, state, model
+
+
+def saved_options(config_class, config, path):
+    """The options that a resume state holds. Raises ValueError if they are not those of a run of this script."""
+    unknown = sorted(map(str, config.keys() - {each.name for each in fields(config_class)}))
+    try:
+        require(not unknown, f"unknown options: {', '.join(unknown)}")
+        options = config_class(**config)
+        options.check(flags=True)
+    except ValueError as error:
+        raise not_a_state(path, error) from None
+    return options
 
 
 def pick_device(name):

@@ -131,7 +131,7 @@ class IwaeConfig(IWAEOptions, TrainingConfig):
     99, 112 and 20 (10 to 15 minutes).
     """
 
-    batch_size: int = option(20, least=1, most=2**31 - 1)
+    batch_size: int = option(20, least=1)
     """Images per step."""
 
 

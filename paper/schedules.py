@@ -101,6 +101,10 @@ class KLSchedule(Options):
         )
         default = type(self).capacity_gamma
         require(not alone or self.capacity_gamma == default, f"{name('capacity_gamma')} belongs to {name('capacity')}")
+        require(
+            self.free_bits > 0 or self.group_size == 1,
+            f"{name('group_size')} belongs to {name('free_bits')}: give both",
+        )
         # A schedule of one step would be no schedule, and steps without one would be ignored.
         require(
             (annealed or not alone) == (self.kl_steps > 1),

@@ -312,7 +312,8 @@ def in_todays_words(config):
     if isinstance(schedule, dict):
         names = {"shape": "kl_schedule", "steps": "kl_steps", "gamma": "capacity_gamma"}
         config |= {names.get(name, name): value for name, value in schedule.items()}
-    kinds = model_class(config.get("class")).Options if config.get("class") in MODELS else Options
+    name = config.get("class")
+    kinds = model_class(name).Options if isinstance(name, str) and name in MODELS else Options
     known = {each.name for each in fields(kinds)}
     neutral = {"beta": 1.0, "kl_schedule": "constant", "kl_steps": 1, "free_bits": 0.0, "group_size": 1}
     neutral |= {"capacity": None, "capacity_gamma": 1000.0}

@@ -240,6 +240,8 @@ class Run:
                 f"the images of --data {self.config.data} are not those that the run was started with: put them back, "
                 "or start a new run"
             )
+        for name in ("epoch", "step", "seconds", "permutation", "rows"):
+            setattr(self, name, state[name])
         try:
             self.model.load_state_dict(state["model"])
             for name, optimizer in self.optimizers.items():
@@ -247,12 +249,28 @@ class Run:
             self.order.set_state(state["order"])
             if state["device"] == self.noise.device.type:  # another device draws other noise: there the seed's anew
                 self.noise.set_state(state["noise"])
+            self.check_restored(state["sums"])
             self.sums = Sums.from_state(state["sums"], self.device)
-        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except DAMAGES as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the saved state does not fit this model ({reason}): start a new run") from None
-        for name in ("epoch", "step", "seconds", "permutation", "rows"):
-            setattr(self, name, state[name])
+
+    def check_restored(self, sums):
+        """Raises ValueError for what PyTorch would take and stumble over in a later step, or silently ignore."""
+        order = torch.arange(len(self.train_images))
+        require(torch.equal(self.permutation.sort().values, order), "its data order is that of other images")
+        require(0 <= self.step < len(self.batches()), f"its epoch has no step {self.step}")
+        begun = (self.epoch, self.step) > (1, 0)
+        for name, optimizer in self.optimizers.items():
+            require(bool(optimizer.state) == begun, f"the optimizer of {name} has not seen the run's steps")
+            for parameter, moments in optimizer.state.items():
+                for moment_name, moment in moments.items():
+                    shape = () if moment_name == "step" else parameter.shape
+                    require(getattr(moment, "shape", None) == shape, f"the optimizer of {name} is of another shape")
+        require(sums.keys() == {"names", "totals", "counts"}, "its sums are damaged")
+        totals, names = sums["totals"], sums["names"]
+        whole = totals is None if self.step == 0 else totals.shape == (len(sums["counts"]), len(set(names)))
+        require(whole and len(set(names)) == len(names), "its sums are damaged")
 
 
 def draw_batch(model, images, index, generator, dtype):
@@ -268,7 +286,7 @@ def draw_batch(model, images, index, generator, dtype):
 
 def in_batches(index, size, smallest):
     """Cut (N,) positions into batches of `size`; a last one of fewer than `smallest` joins the one before it."""
-    batches = list(index.split(size))
+    batches = list(index.split(min(size, max(len(index), 1))))
     if len(batches) > 1 and len(batches[-1]) < smallest:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
@@ -362,6 +380,7 @@ def stop_requests():
 # --- The folder of a run ---------------------------------------------------------------------------------------------
 
 RESUME_STATE = "resume.pt"
+DAMAGES = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, ValueError)
 NOT_OF_THE_RUN = ("out", "resume", "weights")  # options that say where files lie
 STATE = {  # what a resume state holds, and of which type
     "script": str,
@@ -408,14 +427,29 @@ def read_state(folder, script):
         require(isinstance(state, dict), f"it is a {type(state).__name__}")
         for name, kind in STATE.items():
             require(isinstance(state.get(name), kind), f"its {name!r} is missing or damaged")
-        require(min(state["epoch"], state["threads"], state["processes"]) >= 1, "its counters are damaged")
-        require(all(isinstance(row, dict) for row in state["rows"]), "its 'rows' are damaged")
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not the whole state of a run ({reason}): start a new one") from None
+        require(
+            min(state["epoch"], state["threads"], state["processes"]) >= 1 and state["threads"] <= 4096,
+            "its counters are damaged",
+        )
+        require([row_number(row) for row in state["rows"]] == list(range(1, state["epoch"])), "its 'rows' are damaged")
+        require(len({tuple(row) for row in state["rows"]}) <= 1, "its 'rows' differ in their columns")
+    except DAMAGES as error:
+        raise not_a_state(path, error) from None
     if state["script"] != script:
         raise ValueError(f"{path} was left by {state['script']}: go on with that script, not with {script}")
     return state
+
+
+def not_a_state(path, error):
+    """The ValueError to raise for a resume state that cannot be what a run saved."""
+    reason = " ".join(str(error).split())
+    return ValueError(f"{path} is not the whole state of a run ({reason}): start a new one")
+
+
+def row_number(row):
+    """The epoch that a row of the table is about, or None if it is no row: numbers by name, with the seconds."""
+    numbers = isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values())
+    return row.get("epoch") if numbers and "seconds" in row else None
 
 
 def prepare_resume(state):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from image_data import COLOUR_DATASETS, DATASETS, load_image_set
+from level_script import note
 from sprites import NUM_SPRITES, SHAPES, factors_of, render
 from trainable import Options, option, require
 
@@ -137,20 +138,20 @@ def load_resident(images, split, device="cpu"):
             return sprites
         pixels = sprites.pixels(torch.arange(len(sprites)))
         return ResidentImages(pixels, sprites.labels, options.binarisation, SHAPES)
-    sizes = (options.image_size, options.channels, options.skip_bad)
-    parts = [load_image_set(options.data, each, *sizes) for each in (("train", "test") if split == "all" else (split,))]
-    names, files = parts[0].class_names, [file for part in parts for file in part.files]
-    pixels, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    found = load_image_set(options.data, split, options.image_size, options.channels, options.skip_bad)
+    if found.skipped and split != "test":
+        note(f"{len(found.skipped):,} files are no images and are left out")
+    pixels, labels, files = found.images, found.labels, found.files
     if limit is not None:
         chosen = spread(np.arange(len(labels)), limit)
-        pixels, labels, files = pixels[chosen], labels[chosen], [files[i] for i in chosen] if files else []
+        pixels, labels, files = pixels[chosen], labels[chosen], [files[i] for i in chosen] if files else ()
     pixels, labels = torch.from_numpy(pixels), torch.from_numpy(labels)
     if options.binarisation == "fixed":
         generator = torch.Generator().manual_seed(options.seed)
         white = torch.rand(pixels.shape, generator=generator) < pixels / 255
         pixels = 255 * white.to(torch.uint8)
     return ResidentImages(
-        pixels.to(device), labels.to(device), options.binarisation, names, tuple(files), SPLITS[split]
+        pixels.to(device), labels.to(device), options.binarisation, found.class_names, tuple(files), SPLITS[split]
     )
 
 

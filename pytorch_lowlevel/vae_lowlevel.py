@@ -212,11 +212,11 @@ def train(params, images, test_images, epochs, batch_size=128, lr=1e-3, seed=0):
     images, test_images: uint8 (N, 1, 28, 28), the whole data set; a batch is cut out of it, no loader needed.
     Returns one row per epoch: the means per image, in nats, of [reconstruction, KL] on train and on test, (epochs, 4).
     """
-    latent_dim, batch_size = len(params["encoder.mu.bias"]), min(batch_size, len(images))
+    latent_dim = len(params["encoder.mu.bias"])
     optimizer = torch.optim.Adam(params.values(), lr=lr, fused=True)
     generator = torch.Generator().manual_seed(seed)
     history = []
-    progress = tqdm(range(epochs), desc="training", unit="epoch")
+    progress = tqdm(range(min(epochs, sys.maxsize)), desc="training", unit="epoch")
     for _ in progress:
         totals = torch.zeros(2, dtype=torch.float64)
         permutation = torch.randperm(len(images), generator=generator)

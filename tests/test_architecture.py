@@ -90,6 +90,25 @@ def test_no_level_imports_the_model_of_another(path):
     assert not imports(path) & (MODELS - MODULES[floor])
 
 
+ROOMS = [  # of the paper level, from the ground upwards; a room uses those of the lines above its own
+    {"processes", "trainable"},
+    {"schedules", "pictures"},
+    {"trainer", "training_images"},
+    {"experiment"},
+    {"vae_paper", "vq_vae"},
+    {"iwae", "beta_tcvae", "factor_vae"},
+    {"likelihood", "disentanglement"},
+    {"reproduce"},
+]
+
+
+@pytest.mark.parametrize("path", FILES["paper"], ids=lambda path: path.name)
+def test_arrows_within_the_paper_level_point_down(path):
+    """`import itself`, so that a script's classes are those that others import, is no arrow."""
+    [storey] = [i for i, rooms in enumerate(ROOMS) if path.stem in rooms]
+    assert (imports(path) & MODULES["paper"]) - {path.stem} <= set().union(*ROOMS[:storey])
+
+
 def test_nothing_in_the_house_imports_the_roof():
     roof = {path.stem for path in (ROOT / "tests").glob("*.py")} | {"tests", "exercises"}
     for paths in FILES.values():
@@ -99,7 +118,10 @@ def test_nothing_in_the_house_imports_the_roof():
 
 def test_level_1_is_written_with_numpy_alone():
     path = ROOT / "numpy" / "vae_numpy.py"
-    assert top_level_imports(path) - sys.stdlib_module_names == {"numpy"}
+    house = {"numpy", *MODULES["numpy"]}
+    assert top_level_imports(path) - sys.stdlib_module_names <= house
+    for module in top_level_imports(path) & MODULES["numpy"]:  # they bring nothing else along
+        assert top_level_imports(ROOT / "numpy" / f"{module}.py") - sys.stdlib_module_names <= house
     # Anywhere in the file: its script reads images, and weights.
     assert imports(path) - sys.stdlib_module_names <= {"numpy", "safetensors", "matplotlib", *MODULES["numpy"]}
 
@@ -141,7 +163,7 @@ def test_level_1_runs_without_pytorch(tmp_path):
     arguments = ("--weights", tmp_path / "model.safetensors", "--out", tmp_path / "pictures")
     report = run_python("-W", "error", "-c", WITHOUT_TORCH, *arguments, cwd=tmp_path)
     assert "-ELBO" in report
-    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"reconstructions.png", "samples.png"}
+    assert {path.name for path in (tmp_path / "pictures").glob("*.png")} == {"reconstructions.png", "samples.png"}
 
 
 # --- One contract, three times ---------------------------------------------------------------------------------------
@@ -172,13 +194,18 @@ def test_levels_1_and_2_define_the_same_functions_in_the_same_order():
 
 
 def test_level_3_has_them_as_methods_in_the_same_order():
-    [vae] = [
-        node
-        for node in parse(ROOT / "paper" / "vae_paper.py").body
-        if isinstance(node, ast.ClassDef) and node.name == "VAE"
-    ]
-    expected = [name for name in CONTRACT if name not in ("init_params", "save_weights", "load_weights")]
-    assert functions_in_order(vae.body) == expected
+    """Along the classes that VAE is built from: the networks' part first, then the two terms, then the bound."""
+    classes = {
+        node.name: node for node in parse(ROOT / "paper" / "vae_paper.py").body if isinstance(node, ast.ClassDef)
+    }
+    lineage = [base.__name__ for base in reversed(vae_paper.VAE.__mro__) if base.__name__ in classes]
+    assert lineage == ["EncoderDecoder", "BaseVAE", "VAE"]
+    found = [functions_in_order(classes[name].body) for name in lineage]
+    in_the_contract = [name for name in CONTRACT if name not in ("init_params", "save_weights", "load_weights")]
+    assert sorted(name for names in found for name in names) == sorted(in_the_contract)  # each is written once
+    for names in found:
+        assert names == [name for name in in_the_contract if name in names]
+    assert found[-1] == []  # a VAE of our own adds an objective to them, and redefines none
 
 
 @pytest.mark.parametrize("name", CONTRACT)

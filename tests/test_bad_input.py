@@ -1,8 +1,5 @@
 """A user's mistakes: each ends in exit status 2 and a short message on stderr, and leaves no trace on the disk."""
 
-import contextlib
-import importlib
-import io
 import json
 import os
 import re
@@ -15,50 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from comparison import forget_description
 from safetensors.numpy import save_file
 
-import experiment
-import vae_lowlevel
 import vae_numpy
 import vae_paper
 
 FOLDERS = {"vae_numpy": "numpy", "vae_lowlevel": "pytorch_lowlevel", "vae_paper": "paper"}
 TRAINING = ("vae_lowlevel", "vae_paper")
-
-
-def files_below(folder):
-    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-@pytest.fixture
-def refused(tmp_path, monkeypatch):
-    """A function that runs a script, expects it to refuse, and gives the message."""
-
-    def no_training(*args, **kwargs):
-        raise AssertionError("started to train")
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vae_lowlevel, "train", no_training)
-    monkeypatch.setattr(experiment, "train", no_training)
-
-    def call(script, *args, own=True):
-        before = files_below(tmp_path)
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stopped:
-            importlib.import_module(script).main([str(arg) for arg in args])
-        message = err.getvalue()
-        assert stopped.value.code == 2
-        assert "Traceback" not in message
-        assert out.getvalue() == ""
-        assert files_below(tmp_path) == before
-        if own:  # our own message is one line; those of argparse and tyro also show the usage
-            assert message.startswith(f"{script}.py: error: ")
-            assert message.count("\n") == 1
-            assert message.endswith("\n")
-        assert len(message.splitlines()) < 20
-        return message
-
-    return call
 
 
 def per_script(scripts, cases):
@@ -116,13 +77,16 @@ def test_a_learning_rate_is_a_positive_number(refused, script, lr):
 @pytest.mark.parametrize(
     ("args", "named"),
     [
-        (["--latent-dim", 0], "latent_dim must be an integer of at least 1, got 0"),
-        (["--latent-dim", -3], "latent_dim must be an integer of at least 1, got -3"),
-        (["--beta", -1], "beta must be a finite number of at least 0, got -1"),
-        (["--beta", "nan"], "beta must be a finite number of at least 0, got nan"),
-        (["--beta", "inf"], "beta must be a finite number of at least 0, got inf"),
-        (["--architecture", "mlp", "--hidden-dims", 0], "hidden_dims[0] must be an integer of at least 1, got 0"),
-        (["--architecture", "mlp", "--hidden-dims", 32, -1], "hidden_dims[1] must be an integer of at least 1, got -1"),
+        (["--latent-dim", 0], "--latent-dim must be an integer of at least 1, got 0"),
+        (["--latent-dim", -3], "--latent-dim must be an integer of at least 1, got -3"),
+        (["--beta", -1], "--beta must be a finite number of at least 0, got -1"),
+        (["--beta", "nan"], "--beta must be a finite number of at least 0, got nan"),
+        (["--beta", "inf"], "--beta must be a finite number of at least 0, got inf"),
+        (["--architecture", "mlp", "--hidden-dims", 0], "--hidden-dims[0] must be an integer of at least 1, got 0"),
+        (
+            ["--architecture", "mlp", "--hidden-dims", 32, -1],
+            "--hidden-dims[1] must be an integer of at least 1, got -1",
+        ),
         (["--device", "nonsense"], "unknown --device nonsense: expected auto, cpu, cuda, cuda:N or mps"),
         (["--device", "cuda"], "--device cuda is not on this machine"),
         (["--device", "cuda:1"], "--device cuda:1 is not on this machine"),
@@ -208,7 +172,7 @@ def test_weights_that_are_not_there_damaged_or_foreign(refused, tmp_path, script
         ({"architecture": "mlp", "hidden_dims": (8,)}, "does not hold the convolutional VAE"),
         ({"image_shape": (1, 32, 32)}, "encoder.fc.weight has shape"),
         ({"image_shape": (3, 28, 28)}, "encoder.conv1.weight has shape"),
-        ({"num_classes": 10}, "encoder.fc.weight has shape"),
+        ({"num_classes": 10}, "ConditionalVAE"),
     ],
 )
 def test_levels_1_and_2_refuse_level_3s_other_models(refused, tmp_path, script, options, expected):
@@ -250,9 +214,11 @@ def test_a_latent_dim_that_is_not_the_weights_own(refused, weights, script):
     ],
 )
 def test_level_3_refuses_a_config_that_describes_no_model(refused, weights, content):
+    forget_description(weights)
     config = weights.with_name("config.json")
     config.write_text(content)
-    assert f"{config} does not describe a VAE" in refused("vae_paper", "--weights", weights)
+    message = refused("vae_paper", "--weights", weights, noted=True)
+    assert re.search(f"{config} (does not describe a (VAE|model)|is not the config.json of a run)", message)
 
 
 @pytest.mark.parametrize(
@@ -264,9 +230,10 @@ def test_level_3_refuses_a_config_that_describes_no_model(refused, weights, cont
     ],
 )
 def test_level_3_refuses_weights_of_another_model_than_their_config(refused, weights, change, expected):
+    forget_description(weights)
     config = vae_paper.VAE(latent_dim=2).config() | change
     weights.with_name("config.json").write_text(json.dumps({"model": config}))
-    message = refused("vae_paper", "--weights", weights)
+    message = refused("vae_paper", "--weights", weights, noted=True)
     assert str(weights) in message
     assert expected in message
 

@@ -120,6 +120,7 @@ def in_place(mu, logvar):
         (lambda mu, logvar: right(mu, logvar).astype(np.float64), "right in float64, but not in float32"),
         (lambda mu, logvar: mu / 0 + undefined, "It stops in line .* with NameError"),  # noqa: F821
         (lambda mu: mu, "TypeError"),
+        (lambda mu, logvar: sys.exit(), "It stops in line .* with SystemExit"),
         (in_place, "changes its input mu in place"),
     ],
 )
@@ -574,7 +575,7 @@ assert run.main(["export", str(folder.parent / "class")], folder) == 0
 
 
 @pytest.mark.parametrize("name", ["exercises", "my exercises"])
-@pytest.mark.parametrize("start_from", [".", "..", "{name}", "/"])
+@pytest.mark.parametrize("start_from", [".", "..", "{name}", "/", "/usr/share"])
 def test_the_line_to_type_works_where_it_is_printed(tmp_path, name, start_from):
     """Here the interpreter is a folder's own, as .venv/bin/python is, and no `python` would do."""
     course_folder = tmp_path / "a clone" / name

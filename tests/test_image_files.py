@@ -190,6 +190,11 @@ def test_a_large_jpeg_that_is_decoded_small_looks_like_one_that_is_not(written):
     np.testing.assert_allclose(small, fitted(image.transpose(2, 0, 1)[None], 32)[0], atol=6)
 
 
+def test_a_jpeg_is_not_decoded_smaller_than_it_is_wanted(written):
+    path = written(np.random.default_rng(0).integers(0, 256, (80, 80), np.uint8), "jpg")
+    np.testing.assert_array_equal(decode(path, 64, 1), fitted(decode(path, None, 1)[None], 64)[0])
+
+
 def test_arrays_that_fit_are_left_as_they_are():
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), np.uint8)
     for arguments in ((), (32,), (None, 3), (32, 3)):
@@ -225,6 +230,9 @@ NO_PICTURES = {
     "PostScript, which Pillow would give to a program": lambda png: (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"
     ),
+    "another format than those of photographs": lambda png: (
+        b"#define a_width 8\n#define a_height 8\nstatic char a_bits[] = {\n0,0,0,0,0,0,0,0};"
+    ),  # XBM
     "a bomb": lambda png: png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:],
     "no sides": lambda png: png[:16] + bytes(8) + png[24:],
 }

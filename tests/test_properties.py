@@ -295,7 +295,8 @@ TX, TEPS = torch.tensor(X), torch.tensor(EPS)
 def conditional_model(architecture="conv"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return ConditionalVAE(NUM_CLASSES, latent_dim=LATENT_DIM, architecture=architecture, hidden_dims=(32, 16))
+        hidden = {"hidden_dims": (32, 16)} if architecture == "mlp" else {}
+        return ConditionalVAE(num_classes=NUM_CLASSES, latent_dim=LATENT_DIM, architecture=architecture, **hidden)
 
 
 @pytest.mark.parametrize("architecture", ["conv", "mlp"])
@@ -378,6 +379,6 @@ def test_labels_may_be_integers_of_any_size(dtype):
 @pytest.mark.parametrize("call", CALLS)
 def test_an_unconditional_model_refuses_labels(call):
     with pytest.raises(ValueError, match="labels") as error:
-        CALLS[call](VAE(LATENT_DIM), torch.tensor([0, 1]))
+        CALLS[call](VAE(latent_dim=LATENT_DIM), torch.tensor([0, 1]))
     assert_one_line(error)
-    CALLS[call](VAE(LATENT_DIM), None)
+    CALLS[call](VAE(latent_dim=LATENT_DIM), None)

@@ -5,15 +5,16 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 import tyro
 
 import likelihood
 import pictures
-from experiment import initialised, load_resident, parse_config
+from experiment import initialised, parse_config
+from training_images import load_resident
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -72,8 +73,8 @@ def test_the_commands_of_the_papers_build_a_model(line):
     """The scripts themselves run in test_papers.py; here the flags must fit together."""
     script, flags = re.search(r"paper/(\w+)\.py(.*)", line).groups()
     module = importlib.import_module(script)
-    config, _ = parse_config(getattr(module, CONFIGS[script]), shlex.split(flags), f"{script}.py")
-    images = load_resident(config.data, "train", torch.device("cpu"), limit=10)
+    config, *_ = parse_config(getattr(module, CONFIGS[script]), shlex.split(flags), f"{script}.py", None)
+    images = load_resident(replace(config, train_images=10), "train")
     assert initialised(module.build_model, config, images).terms
 
 

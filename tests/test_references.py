@@ -218,10 +218,8 @@ def test_gradient_of_reconstruction_nll_is_sigmoid_minus_x(level):
     values[:, :, ::2] = 0.0
     values[0, 0, 1, :4] = [1000.0, -1000.0, 25.0, -25.0]
     logits = torch.tensor(values, requires_grad=True)
-    nll = (vae_lowlevel if level == "lowlevel" else vae_paper.VAE(LATENT_DIM)).reconstruction_nll(
-        logits, torch.tensor(x)
-    )
-    nll.sum().backward()
+    vae = vae_lowlevel if level == "lowlevel" else vae_paper.VAE(latent_dim=LATENT_DIM).double()
+    vae.reconstruction_nll(logits, torch.tensor(x)).sum().backward()
     np.testing.assert_allclose(logits.grad.numpy(), scipy.special.expit(values) - x, rtol=0, atol=1e-14)
 
 
@@ -241,18 +239,18 @@ def test_beta_enters_linearly(level, seed):
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
 def test_what_the_paper_level_minimises(beta):
-    """terms()["loss"] is minus the ELBO with the model's own beta, and elbo takes that beta unless told otherwise."""
-    model = vae_paper.VAE(LATENT_DIM, beta=beta).double()
+    """terms()["loss"] is minus the bound with the model's own beta; elbo is the ELBO, whatever that beta is."""
+    model = vae_paper.VAE(latent_dim=LATENT_DIM, beta=beta).double()
     model.load_state_dict(to_tensors(PARAMS))
     x, eps = (torch.tensor(array) for array in random_inputs(0, 4, LATENT_DIM))
     with torch.no_grad():
         terms = model.terms(x, eps)
         bound = paper_model(to_tensors(PARAMS)).elbo(x, eps)
-        own, unweighted = model.elbo(x, eps), model.elbo(x, eps, beta=1.0)
+        elbo, weighted = model.elbo(x, eps), model.elbo(x, eps, beta)
     nll, kl = terms["reconstruction_nll"], terms["kl_divergence"]
     assert_agree(terms["loss"], nll + beta * kl, 1e-14)
-    assert_agree(own, -terms["loss"], 1e-14)
-    assert_agree(unweighted, bound, 1e-14)
+    assert_agree(weighted, -terms["loss"], 1e-14)
+    assert_agree(elbo, bound, 1e-14)
     assert_agree(-nll - kl, bound, 1e-14)
 
 

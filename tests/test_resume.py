@@ -2,8 +2,10 @@
 
 import errno
 import json
+import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,75 +14,39 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import PowerCutError, assert_same_weights, cut_after, few_images, new_model, without_clock
 
+import experiment
 import trainer
-from experiment import ResidentImages, TrainingConfig, parse_config
+from experiment import TrainingConfig, initialised, parse_config
 from trainer import Interrupted, read_state, train
-from vae_paper import VAE, ConditionalVAE, VaeConfig, main
+from training_images import ResidentImages
+from vae_paper import VAE, ConditionalVAE, VaeConfig, build_model, load_model, main
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "paper" / "vae_paper.py"
 
 
-@pytest.fixture(scope="module")
-def images():
-    """Ten training and five test images: with a batch size of 4 an epoch has three steps, the last one short."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (15, 1, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = torch.arange(15) % 10
-    return ResidentImages(pixels[:10], labels[:10]), ResidentImages(pixels[10:], labels[10:])
-
-
-def new_model(conditional=False):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return (ConditionalVAE if conditional else VAE)(latent_dim=2)
+def small(conditional=False):
+    return new_model(ConditionalVAE if conditional else VAE, architecture="conv").float()
 
 
 def config(**options):
     return TrainingConfig(**{"epochs": 3, "batch_size": 4, "save_seconds": 0.0} | options)
 
 
-def without_clock(rows):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-
-
-def assert_same_weights(a, b):
-    for name, tensor in a.state_dict().items():
-        assert torch.equal(tensor, b.state_dict()[name]), name
-
-
-class PowerCutError(Exception):
-    """The process ends here."""
-
-
-def cut_after(monkeypatch, number):
-    """The power goes right after the resume state is committed for the given time, before anything else is written."""
-    commits = []
-    write = trainer.write_beside
-
-    def write_and_die(path, content):
-        write(path, content)
-        if path.name == trainer.RESUME_STATE:
-            commits.append(path)
-            if len(commits) == number:
-                raise PowerCutError
-
-    monkeypatch.setattr(trainer, "write_beside", write_and_die)
-
-
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("commit", range(1, 11))  # before the first step, then after each of nine
 def test_every_commit_is_a_place_to_go_on_from(images, tmp_path, monkeypatch, commit, conditional):
-    whole = new_model(conditional)
+    whole = small(conditional)
     rows = train(whole, *images, config())
     with monkeypatch.context() as patch:
         cut_after(patch, commit)
         with pytest.raises(PowerCutError):
-            train(new_model(conditional), *images, config(), tmp_path, script="s")
+            train(small(conditional), *images, config(), tmp_path, script="s")
     state = read_state(tmp_path, "s")
     assert 3 * (state["epoch"] - 1) + state["step"] == commit - 1
-    resumed = new_model(conditional)
+    resumed = small(conditional)
     resumed_rows = train(resumed, *images, config(), tmp_path, state, "s")
     assert_same_weights(whole, resumed)
     assert without_clock(resumed_rows) == without_clock(rows)
@@ -89,21 +55,21 @@ def test_every_commit_is_a_place_to_go_on_from(images, tmp_path, monkeypatch, co
 
 
 def test_a_finished_run_can_get_more_epochs(images, tmp_path):
-    whole = new_model()
+    whole = small()
     rows = train(whole, *images, config(epochs=4))
-    train(new_model(), *images, config(epochs=2), tmp_path, script="s")
-    resumed = new_model()
+    train(small(), *images, config(epochs=2), tmp_path, script="s")
+    resumed = small()
     more = train(resumed, *images, config(epochs=4), tmp_path, read_state(tmp_path, "s"), "s")
     assert_same_weights(whole, resumed)
     assert without_clock(more) == without_clock(rows)
 
 
 def test_derived_files_are_repaired(images, tmp_path):
-    train(new_model(), *images, config(), tmp_path, script="s")
+    train(small(), *images, config(), tmp_path, script="s")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for name in before.keys() - {trainer.RESUME_STATE}:
         (tmp_path / name).unlink()
-    train(new_model(), *images, config(), tmp_path, read_state(tmp_path, "s"), "s")
+    train(small(), *images, config(), tmp_path, read_state(tmp_path, "s"), "s")
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert after.keys() == before.keys()
     assert after["metrics.csv"] == before["metrics.csv"]
@@ -112,7 +78,7 @@ def test_derived_files_are_repaired(images, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_step_saves_and_stops(images, tmp_path, number):
-    model, steps = new_model(), []
+    model, steps = small(), []
     terms = model.terms
 
     def terms_then_signal(*args):
@@ -132,7 +98,7 @@ def test_a_signal_ends_the_step_saves_and_stops(images, tmp_path, number):
 
 
 def test_a_loss_that_is_not_finite_is_named_and_the_last_good_state_kept(images, tmp_path):
-    model = new_model()
+    model = small()
     terms, steps = model.terms, []
 
     def terms_then_nan(*args):
@@ -152,42 +118,71 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_good_state_kept(images,
 
 
 def test_a_full_disk_loses_nothing(images, tmp_path, monkeypatch):
-    commits = []
-    fsync = os.fsync
+    files, replace = [], os.replace
 
-    def full(descriptor):
-        commits.append(descriptor)
-        if len(commits) > 20:
+    def full(*paths):
+        files.append(paths)
+        if len(files) > 20:
             raise OSError(errno.ENOSPC, "No space left on device")
-        fsync(descriptor)
+        replace(*paths)
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        train(new_model(), *images, config(), tmp_path, script="s")
-    monkeypatch.undo()
-    whole, resumed = new_model(), new_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(small(), *images, config(), tmp_path, script="s")
+    whole, resumed = small(), small()
     train(whole, *images, config())
     train(resumed, *images, config(), tmp_path, read_state(tmp_path, "s"), "s")
     assert_same_weights(whole, resumed)
 
 
-# --- The command line ------------------------------------------------------------------------------------------------
+# --- Damage ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def finished(images, tmp_path):
-    """The folder of a run of vae_paper.py with one epoch."""
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def finished(images, tmp_path_factory):
+    """The folder of a run of vae_paper.py with one epoch; what a test does to its own copy, it does there alone."""
+    folder = tmp_path_factory.mktemp("resume") / "run"
     folder.mkdir()
-    train(new_model(), *images, VaeConfig(epochs=1, latent_dim=2, beta=2.0), folder, script="vae_paper.py")
+    options = VaeConfig(epochs=1, latent_dim=2, beta=2.0, architecture="mlp", hidden_dims=(4,), batch_size=4)
+    model = initialised(build_model, options, images[0])
+    train(model, *images, options, folder, script="vae_paper.py")
     return folder
 
 
-def test_resume_needs_no_other_option(finished):
-    parsed, state = parse_config(VaeConfig, ["--resume", str(finished)], "vae_paper.py")
-    assert (parsed.epochs, parsed.latent_dim, parsed.beta, parsed.resume) == (1, 2, 2.0, finished)
-    assert len(state["rows"]) == 1
-    parsed, _ = parse_config(VaeConfig, [f"--resume={finished}", "--epochs", "5", "--device", "cpu"], "vae_paper.py")
+@pytest.fixture
+def run(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def content(folder):
+    """What lies in a folder, but for the file that locks it."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def refused(folder, capsys, *flags):
+    """The exit status and the one line in which the script refuses to go on, nothing changed on the disk."""
+    before = content(folder) if folder.is_dir() else None
+    with pytest.raises(SystemExit) as stopped:
+        main(["--resume", str(folder), *flags])
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    lines = [line for line in said.err.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("vae_paper.py: error: ")
+    assert (content(folder) if folder.is_dir() else None) == before
+    return stopped.value.code, lines[0]
+
+
+def test_resume_needs_no_other_option(run):
+    def parse(*flags):
+        return parse_config(VaeConfig, flags, "vae_paper.py", load_model)
+
+    parsed, state, model = parse("--resume", str(run))
+    assert (parsed.epochs, parsed.latent_dim, parsed.beta, parsed.resume) == (1, 2, 2.0, run)
+    assert (len(state["rows"]), model) == (1, None)
+    parsed, _, _ = parse(f"--resume={run}", "--epochs", "5", "--device", "cpu")
     assert (parsed.epochs, parsed.device) == (5, "cpu")
 
 
@@ -195,59 +190,219 @@ def test_resume_needs_no_other_option(finished):
     ("flags", "message"),
     [
         (["--beta", "4"], "--beta was 2.0, cannot become 4.0"),
+        (["--beta", "nan"], "--beta was 2.0, cannot become nan"),
         (["--lr", "0.01"], "--lr was 0.001, cannot become 0.01"),
         (["--seed", "1"], "--seed was 0, cannot become 1"),
-        (["--batch-size", "64"], "--batch-size was 128, cannot become 64"),
+        (["--batch-size", "64"], "--batch-size was 4, cannot become 64"),
         (["--data", "mnist"], "--data was digits, cannot become mnist"),
         (["--conditional"], "--conditional was False, cannot become True"),
         (["--hidden-dims", "3"], "--hidden-dims was"),
+        (["--architecture", "conv"], "--architecture was mlp, cannot become conv"),
+        (["--train-images", "7"], "--train-images was None, cannot become 7"),
         (["--out", "elsewhere"], "--out was None, cannot become elsewhere"),
     ],
+    ids=" ".join,
 )
-def test_a_changed_option_is_refused_by_name(finished, capsys, flags, message):
-    before = {path: path.read_bytes() for path in finished.iterdir()}
-    with pytest.raises(SystemExit) as stopped:
-        main(["--resume", str(finished), *flags])
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2
+def test_a_changed_option_is_refused_by_name(run, capsys, flags, message):
+    status, error = refused(run, capsys, *flags)
+    assert status == 2
     assert message in error
-    assert error.count("\n") == 1
-    assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
 
-def damage(kind, folder):
-    path = folder / trainer.RESUME_STATE
-    content = path.read_bytes()
-    if kind == "missing folder":
-        return folder / "none"
-    if kind == "no state":
+def test_fewer_epochs_than_there_are_are_refused(images, tmp_path, capsys):
+    options = VaeConfig(epochs=2, latent_dim=2, architecture="mlp", hidden_dims=(4,))
+    train(initialised(build_model, options, images[0]), *images, options, tmp_path, script="vae_paper.py")
+    capsys.readouterr()
+    status, error = refused(tmp_path, capsys, "--epochs", "1")
+    assert status == 2
+    assert "--epochs 1, but the run in" in error
+
+
+@pytest.mark.parametrize("kind", ["missing folder", "no state", "truncated", "empty", "text", "short", "a folder"])
+def test_a_state_that_is_missing_or_cut_is_refused(run, capsys, kind):
+    path = run / trainer.RESUME_STATE
+    whole = path.read_bytes()
+    if kind in ("no state", "a folder"):
         path.unlink()
-    elif kind == "truncated":
-        path.write_bytes(content[:-1000])
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "text":
-        path.write_text("not a state")
-    elif kind == "another script's":
-        state = torch.load(path, weights_only=True)
-        torch.save(state | {"script": "iwae.py"}, path)
-    elif kind == "something else":
-        torch.save({"weights": torch.zeros(3)}, path)
-    return folder
-
-
-KINDS = ["missing folder", "no state", "truncated", "empty", "text", "another script's", "something else"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_run_that_is_missing_foreign_or_damaged_is_refused(finished, capsys, kind):
-    folder = damage(kind, finished)
-    with pytest.raises(SystemExit) as stopped:
-        main(["--resume", str(folder)])
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2
-    assert error.count("\n") == 1
+    else:
+        path.write_bytes({"truncated": whole[:-1000], "text": b"not a state", "short": b"x" * 31}.get(kind, b""))
+    folder = run / "none" if kind == "missing folder" else run
+    status, error = refused(folder, capsys)
+    assert status == 2
+    expected = "no resume.pt in" if kind in ("missing folder", "no state", "a folder") else "is not the whole state"
+    assert expected in error
     assert str(folder) in error
+
+
+def test_every_flipped_byte_is_noticed(finished, tmp_path):
+    whole = bytearray((finished / trainer.RESUME_STATE).read_bytes())
+    path = tmp_path / trainer.RESUME_STATE
+    path.write_bytes(whole)
+    read_state(tmp_path, "vae_paper.py")
+    places = [*range(0, len(whole), 50), len(whole) - 1]
+    assert len(places) > 200
+    for place in places:
+        whole[place] ^= 1 << place % 8
+        path.write_bytes(whole)
+        with pytest.raises(ValueError, match="checksum does not fit"):
+            read_state(tmp_path, "vae_paper.py")
+        whole[place] ^= 1 << place % 8
+
+
+def changed(**entries):
+    return lambda state: state | entries
+
+
+def option(**entries):
+    return lambda state: state | {"config": state["config"] | entries}
+
+
+def without(name):
+    return lambda state: {key: value for key, value in state.items() if key != name}
+
+
+ROW = {"epoch": 1, "seconds": 0.1, "train_loss": 3.0}
+FOREIGN = {  # a right checksum around a wrong content: nothing of it is what a run saves
+    "the script alone": lambda state: {"script": "vae_paper.py"},
+    "a bare tensor": lambda state: torch.zeros(3),
+    "a list": lambda state: [state],
+    "a number": lambda state: 3,
+    **{f"no {name}": without(name) for name in trainer.STATE},
+    "config a list": changed(config=[1, 2]),
+    "config a text": changed(config="digits"),
+    "epochs a text": option(epochs="x"),
+    "epochs 0": option(epochs=0),
+    "lr None": option(lr=None),
+    "lr NaN": option(lr=math.nan),
+    "data a number": option(data=5),
+    "seed 2^63": option(seed=2**63),
+    "hidden_dims a number": option(hidden_dims=4),
+    "hidden_dims of text": option(hidden_dims=["a"]),
+    "beta a tensor": option(beta=torch.ones(3)),
+    "an unknown option": option(cosine=3),
+    "an option without a name": lambda state: state | {"config": {3: 3}},
+    "options that contradict": option(capacity=3.0),
+    "threads 0": changed(threads=0),
+    "threads beyond counting": changed(threads=2**60),
+    "processes 0": changed(processes=0),
+    "epoch negative": changed(epoch=-1),
+    "epoch a text": changed(epoch="2"),
+    "more epochs than rows": changed(epoch=5),
+    "rows that are no dicts": changed(rows=[1]),
+    "rows of text": changed(rows=[{"epoch": 1, "seconds": "a"}]),
+    "rows without the clock": changed(rows=[{"epoch": 1}]),
+    "rows of other epochs": changed(rows=[ROW | {"epoch": 3}]),
+    "rows that differ": changed(rows=[ROW, {"epoch": 2, "seconds": 0.1}], epoch=3),
+    "versions a list": changed(versions=["3.11"]),
+    "model a list": changed(model=[]),
+}
+
+
+@pytest.mark.parametrize("damage", FOREIGN)
+def test_a_state_that_no_run_saves_is_refused(run, capsys, damage):
+    trainer.write_state(run, FOREIGN[damage](read_state(run, "vae_paper.py")))
+    status, error = refused(run, capsys, "--epochs", "2")
+    assert status == 2
+    assert f"{run / trainer.RESUME_STATE} is not the whole state of a run (" in error
+
+
+def test_the_state_of_another_script_is_refused(run, capsys):
+    trainer.write_state(run, read_state(run, "vae_paper.py") | {"script": "iwae.py"})
+    assert refused(run, capsys) == (
+        2,
+        f"vae_paper.py: error: {run / trainer.RESUME_STATE} was left by iwae.py: go on with that script, not with "
+        "vae_paper.py",
+    )
+
+
+def model_of_another_size(state):
+    return state | {"model": {name: torch.zeros(3, 3) for name in state["model"]}}
+
+
+def optimizer_with(**moments):
+    """Puts something else in the place of the moments of the first parameter."""
+
+    def damage(state):
+        optimizer = state["optimizers"]["loss"]
+        first = optimizer["state"][0] | moments
+        return state | {"optimizers": {"loss": optimizer | {"state": optimizer["state"] | {0: first}}}}
+
+    return damage
+
+
+def sums(**entries):
+    return lambda state: state | {"sums": state["sums"] | entries}
+
+
+MISFITS = {  # what only this model and these images can tell
+    "a model of another size": model_of_another_size,
+    "a model without a tensor": lambda state: state | {"model": dict(list(state["model"].items())[1:])},
+    "a model of numbers": lambda state: state | {"model": dict.fromkeys(state["model"], 3.0)},
+    "no optimizers": changed(optimizers={}),
+    "optimizers of another name": lambda state: state | {"optimizers": {"gain": state["optimizers"]["loss"]}},
+    "an optimizer that is a list": changed(optimizers={"loss": [1]}),
+    "an optimizer without its steps": lambda state: (
+        state | {"optimizers": {"loss": state["optimizers"]["loss"] | {"state": {}}}}
+    ),
+    "an optimizer of another shape": optimizer_with(exp_avg=torch.zeros(5)),
+    "an optimizer of numbers": optimizer_with(exp_avg=torch.zeros(())),
+    "an optimizer of text": optimizer_with(exp_avg_sq="x"),
+    "an optimizer of fewer parameters": lambda state: (
+        state | {"optimizers": {"loss": state["optimizers"]["loss"] | {"param_groups": [{"params": [0]}]}}}
+    ),
+    "a permutation of another length": changed(permutation=torch.arange(7)),
+    "a permutation with a number twice": changed(permutation=torch.zeros(10, dtype=torch.int64)),
+    "a permutation of floats": changed(permutation=torch.arange(10) / 10),
+    "a step beyond the epoch": changed(step=3),
+    "a negative step": changed(step=-1),
+    "a step without sums": changed(step=1),
+    "sums without totals": lambda state: state | {"sums": {"names": ["loss"]}},
+    "sums of another name": sums(gain=3),
+    "totals of another length": lambda state: sums(totals=torch.zeros(3))(state) | {"step": 1},
+    "an order of another length": changed(order=torch.zeros(3, dtype=torch.uint8)),
+    "an order of floats": changed(order=torch.zeros(3)),
+    "a noise of another length": changed(noise=torch.zeros(3, dtype=torch.uint8)),
+    "other images": changed(images=["0" * 32, "1" * 32]),
+    "one fingerprint": lambda state: state | {"images": state["images"][:1]},
+}
+
+
+@pytest.mark.parametrize("damage", MISFITS)
+def test_a_state_that_does_not_fit_its_model_or_images_is_refused(run, capsys, monkeypatch, images, damage):
+    monkeypatch.setattr(experiment, "load_resident", lambda config, split, device: images[split == "test"])
+    trainer.write_state(run, MISFITS[damage](read_state(run, "vae_paper.py")))
+    status, error = refused(run, capsys, "--epochs", "2")
+    assert status == 2
+    assert "start a new run" in error
+
+
+def test_the_same_state_undamaged_goes_on(run, capsys, monkeypatch, images):
+    """Else the refusals above would show nothing."""
+    monkeypatch.setattr(experiment, "load_resident", lambda config, split, device: images[split == "test"])
+    monkeypatch.setattr("pictures.draw_all", lambda *args: None)
+    trainer.write_state(run, read_state(run, "vae_paper.py"))
+    main(["--resume", str(run), "--epochs", "2"])
+    assert "-ELBO" in capsys.readouterr().out
+    assert len((run / "metrics.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize("change", ["a pixel", "a label", "the order", "the test set"])
+def test_a_changed_data_set_is_noticed(images, tmp_path, change):
+    train(small(), *images, config(epochs=1), tmp_path, script="s")
+    before = content(tmp_path)
+    pixels, labels = images[0].images.clone(), images[0].labels.clone()
+    if change == "a pixel":
+        pixels[3, 0, 5, 5] ^= 1
+    elif change == "a label":
+        labels[3] += 1
+    elif change == "the order":
+        pixels, labels = pixels.flip(0), labels.flip(0)
+    others = [ResidentImages(pixels, labels), images[1]]
+    if change == "the test set":
+        others = [images[0], few_images(10, 4)[1]]
+    with pytest.raises(ValueError, match="images of --data digits are not those that the run was started with"):
+        train(small(), *others, config(epochs=2), tmp_path, read_state(tmp_path, "s"), "s")
+    assert content(tmp_path) == before
 
 
 def test_a_changed_version_is_said(finished, capsys):

@@ -27,6 +27,7 @@ import vae_numpy
 import vae_paper
 from experiment import initialised
 from image_data import load_images
+from training_images import load_resident
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDERS = {"vae_numpy": "numpy", "vae_lowlevel": "pytorch_lowlevel", "vae_paper": "paper"}
@@ -210,7 +211,9 @@ def test_training_improves_the_elbo(trained, tmp_path, name):
     if name == "level 2":
         vae_lowlevel.save_weights(tmp_path / "start.safetensors", vae_lowlevel.init_params(0))
     else:
-        initialised(vae_paper.build_model, vae_paper.VaeConfig(seed=0)).save_weights(tmp_path / "start.safetensors")
+        config = vae_paper.VaeConfig(seed=0)
+        start = initialised(vae_paper.build_model, config, load_resident(config, "train"))
+        start.save_weights(tmp_path / "start.safetensors")
     start = run("vae_numpy", "--weights", "start.safetensors", cwd=tmp_path)
     assert parsed(trained(name).stdout).elbo < 0.95 * parsed(start.stdout).elbo
 
@@ -276,7 +279,8 @@ def test_the_seed_is_that_of_the_initial_parameters_too(tmp_path, no_pictures, s
     if script == "vae_lowlevel":
         start = vae_lowlevel.init_params(3, 2)
     else:
-        start = initialised(vae_paper.build_model, vae_paper.VaeConfig(seed=3, latent_dim=2)).state_dict()
+        config = vae_paper.VaeConfig(seed=3, latent_dim=2)
+        start = initialised(vae_paper.build_model, config, load_resident(config, "train")).state_dict()
     for key, array in load_file(tmp_path / "run" / "model.safetensors").items():
         np.testing.assert_allclose(array, start[key].detach(), atol=1e-8, err_msg=key)
 
@@ -433,7 +437,8 @@ FLAGS = {
         "-h", "--weights", "--seed", "--data", "--out", "--epochs", "--batch-size", "--lr", "--latent-dim",
         "--device", "--beta", "--conditional", "--architecture", "--hidden-dims", "--resume", "--save-seconds",
         "--train-images", "--binarisation", "--precision", "--autoencoder", "--likelihood", "--sigma",
-        "--kl-schedule", "--kl-steps", "--free-bits", "--capacity", "--capacity-gamma",
+        "--kl-schedule", "--kl-steps", "--free-bits", "--capacity", "--capacity-gamma", "--group-size", "--activation",
+        "--image-size", "--channels", "--skip-bad",
     },
 }  # fmt: skip
 

@@ -9,23 +9,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from comparison import assert_one_line
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-import trainer
 import vae_lowlevel
 import vae_numpy
-from experiment import ResidentImages, TrainingConfig, initialised, load_resident, pick_device
-from image_data import load_images
-from trainer import TrainableModel, evaluate, train
+from experiment import TrainingConfig, initialised
+from trainable import TrainableModel
+from trainer import evaluate, train
+from training_images import ResidentImages, load_resident
 from vae_paper import VAE, ConditionalVAE, VaeConfig, build_model
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def digits():
     """A few of the digits, train and test."""
-    splits = [(load_resident("digits", split, CPU), count) for split, count in (("train", 100), ("test", 40))]
+    splits = [(load_resident("digits", split), count) for split, count in (("train", 100), ("test", 40))]
     return [ResidentImages(data.images[:count], data.labels[:count]) for data, count in splits]
 
 
@@ -33,7 +32,9 @@ def small_model(**options):
     """A VAE that trains in no time."""
     torch.manual_seed(0)
     cls = ConditionalVAE if options.pop("conditional", False) else VAE
-    return cls(**{"latent_dim": 3, "architecture": "mlp", "hidden_dims": (16,)} | options)
+    if "architecture" not in options:
+        options |= {"architecture": "mlp", "hidden_dims": (16,)}
+    return cls(latent_dim=3, **options)
 
 
 class Recorder(TrainableModel):
@@ -198,16 +199,16 @@ def test_another_seed_gives_another_order_and_other_noise():
 def test_no_global_random_state_is_touched(digits):
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is the point
     config = VaeConfig(epochs=1, seed=3, latent_dim=3, architecture="mlp", hidden_dims=(8,))
-    train(initialised(build_model, config), *digits, config)
+    train(initialised(build_model, config, digits[0]), *digits, config)
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
 
-def test_build_model_depends_on_the_seed_alone():
+def test_build_model_depends_on_the_seed_alone(digits):
     weights = []
     for outside, seed in ((1, 0), (2, 0), (2, 7)):
         torch.manual_seed(outside)
-        weights.append(initialised(build_model, VaeConfig(seed=seed, latent_dim=3)).encoder.fc.weight)
+        weights.append(initialised(build_model, VaeConfig(seed=seed, latent_dim=3), digits[0]).encoder.fc.weight)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -302,82 +303,28 @@ def test_terms_against_torch_distributions(digits):
     torch.testing.assert_close(terms["loss"], nll + 3 * kl)
 
 
-# --- The data on the device ------------------------------------------------------------------------------------------
-
-
-def test_resident_images_are_scaled_only_when_they_are_used():
-    images = numbered_images(20)
-    for index in (slice(3, 6), torch.tensor([5, 3, 4])):
-        x, labels = images.batch(index)
-        assert x.dtype == torch.float32
-        torch.testing.assert_close(x, images.images[index].double().div(255).float(), rtol=0, atol=0)
-        assert torch.equal(labels, images.labels[index])
-    assert images.images.dtype == torch.uint8
-    assert len(images) == 20
-
-
-@pytest.mark.parametrize(
-    ("name", "cuda", "mps", "expected"),
-    [
-        ("cpu", 0, False, "cpu"),
-        ("cpu", 2, True, "cpu"),
-        ("auto", 0, False, "cpu"),
-        ("auto", 0, True, "mps"),
-        ("auto", 1, False, "cuda"),
-        ("auto", 1, True, "cuda"),
-        ("cuda", 1, False, "cuda"),
-        ("cuda:1", 2, False, "cuda:1"),
-        ("mps", 0, True, "mps"),
-    ],
-)
-def test_pick_device_takes_what_is_there(machine, name, cuda, mps, expected):
-    machine(cuda, mps)
-    assert pick_device(name) == torch.device(expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "cuda", "message"),
-    [
-        ("cuda", 0, "--device cuda is not on this machine.*it has cpu"),
-        ("cuda:2", 2, "--device cuda:2 is not on this machine.*it has cpu, cuda"),
-        ("mps", 1, "--device mps is not on this machine.*it has cpu, cuda"),
-        ("nonsense", 0, "unknown --device nonsense: expected auto, cpu, cuda, cuda:N or mps"),
-        ("meta", 0, "unknown --device meta"),
-        ("", 0, "unknown --device"),
-    ],
-)
-def test_pick_device_refuses_what_is_not(machine, name, cuda, message):
-    machine(cuda, mps=False)
-    with pytest.raises(ValueError, match=message):
-        pick_device(name)
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    """Pretend to be a machine with so many GPUs."""
-
-    def pretend(cuda, mps):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-
-    return pretend
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "--epochs must be at least 1, got 0"),
-        ({"batch_size": -1}, "--batch-size must be at least 1, got -1"),
-        ({"lr": 0.0}, "--lr must be a positive number, got 0.0"),
-        ({"lr": -1.0}, "--lr must be"),
-        ({"lr": float("nan")}, "--lr must be"),
-        ({"lr": float("inf")}, "--lr must be"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
+        ({"batch_size": -1}, "batch_size must be an integer of at least 1 .*, got -1"),
+        ({"lr": 0.0}, "lr must be a finite number above 0, got 0.0"),
+        ({"lr": -1.0}, "lr must"),
+        ({"lr": float("nan")}, "lr must"),
+        ({"lr": float("inf")}, "lr must"),
+        ({"precision": "float16"}, "precision must"),
+        ({"save_seconds": -1.0}, "save_seconds must"),
+        ({"seed": -1}, "seed must"),
     ],
+    ids=str,
 )
-def test_a_configuration_out_of_range_is_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        TrainingConfig(**options)
+def test_options_out_of_range_are_refused_before_anything_is_trained_or_written(digits, tmp_path, options, message):
+    model = Recorder()
+    with pytest.raises(ValueError, match=f"^{message}") as error:
+        train(model, *digits, TrainingConfig(**options), tmp_path)
+    assert_one_line(error)
+    assert model.calls == []
+    assert os.listdir(tmp_path) == []
 
 
 # --- What a run leaves behind ----------------------------------------------------------------------------------------
@@ -395,7 +342,7 @@ def test_a_run_folder_holds_the_model_the_settings_and_the_numbers(digits, tmp_p
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
 
-    settings = json.loads((tmp_path / "config.json").read_text())
+    settings = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert settings["script"] == "vae_paper.py"
     assert settings["training"] | {"epochs": 3, "lr": 2e-3, "seed": 4, "batch_size": 128} == settings["training"]
 
@@ -414,27 +361,3 @@ def test_a_run_folder_holds_the_model_the_settings_and_the_numbers(digits, tmp_p
     assert summary["device"] == "cpu"
     assert "none" in summary["binarisation"]
     assert summary["versions"]["torch"] == torch.__version__
-
-
-def test_a_file_is_replaced_only_by_a_whole_one(tmp_path, monkeypatch):
-    path = tmp_path / "metrics.csv"
-    trainer.write_beside(path, "old")
-
-    def full_disk(*args):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(os, "replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        trainer.write_beside(path, "new")
-    assert path.read_text() == "old"
-    monkeypatch.undo()
-    trainer.write_beside(path, "new")
-    assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["metrics.csv"]
-
-
-def test_load_resident_is_the_same_data_as_load_images():
-    x, labels = load_resident("digits", "test", CPU).batch(slice(None))
-    images, classes = load_images("digits", "test")
-    assert torch.equal(x, torch.from_numpy(images))
-    assert torch.equal(labels, torch.from_numpy(classes))

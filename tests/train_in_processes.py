@@ -16,11 +16,12 @@ import torch
 
 import trainer
 from beta_tcvae import BetaTCVAE
-from experiment import ResidentImages, TrainingConfig, process_group
+from experiment import TrainingConfig, process_group
 from factor_vae import FactorVAE
 from iwae import IWAE
 from processes import agreed, from_first, gathered, num_processes, own_part, rank, sum_gradients, summed
 from trainer import Interrupted, Sums, read_state, train
+from training_images import ResidentImages
 from vae_paper import VAE, Autoencoder, ConditionalVAE
 from vq_vae import VQVAE
 
@@ -29,15 +30,15 @@ MLP = {"image_shape": SHAPE, "latent_dim": 3, "architecture": "mlp", "hidden_dim
 MODELS = {
     "VAE": partial(VAE, **MLP),
     "VAE, convolutions": partial(VAE, image_shape=SHAPE, latent_dim=3),
-    "VAE, free bits": partial(VAE, **MLP, kl_schedule={"free_bits": 0.4}),
-    "VAE, capacity": partial(VAE, **MLP, kl_schedule={"capacity": 1.0, "steps": 10, "gamma": 30.0}),
+    "VAE, free bits": partial(VAE, **MLP, free_bits=0.4),
+    "VAE, capacity": partial(VAE, **MLP, capacity=1.0, kl_steps=10, capacity_gamma=30.0),
     "ConditionalVAE": partial(ConditionalVAE, **MLP),
     "Autoencoder": partial(Autoencoder, **MLP),
     "IWAE": partial(IWAE, k=3, image_shape=SHAPE, latent_dim=3, hidden_dims=(16,)),
     "IWAE, dreg": partial(IWAE, k=3, objective="dreg", image_shape=SHAPE, latent_dim=3, hidden_dims=(16,)),
     "BetaTCVAE, mss": partial(BetaTCVAE, dataset_size=83, estimator="mss", **MLP),
     "BetaTCVAE, mws": partial(BetaTCVAE, dataset_size=83, estimator="mws", **MLP),
-    "FactorVAE": partial(FactorVAE, gamma=10.0, width=16, depth=2, **MLP),
+    "FactorVAE": partial(FactorVAE, gamma=10.0, discriminator_width=16, discriminator_depth=2, **MLP),
     "VQVAE, ema": partial(VQVAE, num_codes=8, code_dim=4, codebook="ema", image_shape=SHAPE),
     "VQVAE, gradient": partial(VQVAE, num_codes=8, code_dim=4, codebook="gradient", image_shape=SHAPE),
 }
