@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from level_script import write_beside
+from run_files import write_beside
 
 # `checking` needs PyTorch, which takes seconds to import: who only wants a hint does not wait for it.
 

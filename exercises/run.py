@@ -6,15 +6,13 @@ python exercises/run.py check 3         what is right and what is not yet
 python exercises/run.py hint 3          one hint more each time
 """
 
-from level_script import run_as_script, write_beside  # before all others: it sees to Ctrl-C
+from level_script import run_as_script, typed  # before all others: it sees to Ctrl-C
+from run_files import write_beside
 
 # isort: split
 
 import argparse
-import os
-import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,22 +33,6 @@ def main(argv=None, folder=course.HERE):
 
 def say(text):
     print(shown(text))
-
-
-def typed(*words):
-    """A line that works when it is typed here: the interpreter that runs, this script, and the words."""
-    words = [shortest(sys.executable), shortest(__file__), *map(str, words)]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
-
-
-def shortest(path):
-    """A file's path from the current folder or from the root, whichever is shorter; never a bare name."""
-    try:
-        relative = os.path.relpath(path)
-    except (ValueError, OSError):  # another drive, or the current folder is gone
-        return path
-    relative = relative if os.path.dirname(relative) else os.path.join(os.curdir, relative)
-    return min(relative, path, key=len)
 
 
 def parse(argv):
@@ -99,7 +81,7 @@ def next_exercise(options, folder):
         f"Next: {exercise.number}. {exercise.title} ({exercise.minutes} minutes, difficulty {exercise.difficulty} of 3)"
     )
     verb = "check" if work_file(exercise, folder) else "start"
-    say(f"Type: {typed(verb, exercise.number)}")
+    say(f"Type: {typed(__file__, verb, exercise.number)}")
     return 0
 
 
@@ -115,7 +97,7 @@ def start(options, folder):
     exercise = find(options.number, folder)
     if path := work_file(exercise, folder):
         raise ValueError(
-            f"{path} is already there: go on with it, or start again with {typed('reset', exercise.number)}"
+            f"{path} is already there: go on with it, or start again with {typed(__file__, 'reset', exercise.number)}"
         )
     path = folder / "work" / f"{exercise.name}{'.py' if options.script else '.ipynb'}"
     write_copy(exercise, path)
@@ -133,7 +115,7 @@ def write_copy(exercise, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_beside(path, text)
     say(f"Your copy: {path}")
-    say(f"When you have an answer: {typed('check', exercise.number)}")
+    say(f"When you have an answer: {typed(__file__, 'check', exercise.number)}")
 
 
 def check(options, folder):
@@ -142,7 +124,7 @@ def check(options, folder):
     chosen = [find(options.number, folder)] if options.number is not None else exercises(folder)
     started = [exercise for exercise in chosen if work_file(exercise, folder)]
     if not started:
-        raise ValueError(f"nothing was started yet: {typed('start', chosen[0].number)} makes your copy")
+        raise ValueError(f"nothing was started yet: {typed(__file__, 'start', chosen[0].number)} makes your copy")
     return max(check_exercise(exercise, folder) for exercise in started)
 
 
@@ -158,7 +140,7 @@ def check_exercise(exercise, folder):
             if result.ok:
                 progress.pass_function(exercise, name)
     right = all(result and result.ok for _, result in results)
-    say("  All right." if right else f"  Stuck? {typed('hint', exercise.number)}")
+    say("  All right." if right else f"  Stuck? {typed(__file__, 'hint', exercise.number)}")
     return 0 if right else 1
 
 

@@ -250,7 +250,7 @@ def save_weights(path, params):
     """Write the parameters as one .safetensors file that every level reads; an older file stays until this is whole."""
     from safetensors.numpy import save
 
-    from level_script import default_model, weights_metadata, write_beside
+    from run_files import default_model, weights_metadata, write_beside
 
     arrays = {name: np.ascontiguousarray(array) for name, array in params.items()}
     write_beside(path, save(arrays, weights_metadata(default_model(len(params["encoder.mu.bias"])))))
@@ -263,7 +263,7 @@ def load_weights(path):
     """
     from safetensors.numpy import load_file
 
-    from level_script import read_params
+    from run_files import read_params
 
     return read_params(path, load_file, weight_shapes)
 
@@ -273,16 +273,8 @@ def load_weights(path):
 
 def main(argv=None):
     from image_data import DATASETS, load_images
-    from level_script import (
-        claim_run_folder,
-        note_undescribed,
-        one_line_errors,
-        report,
-        report_noise,
-        save_image_grid,
-        seed,
-        some_path,
-    )
+    from level_script import note_undescribed, one_line_errors, report, report_noise, save_image_grid, seed, some_path
+    from run_files import claim_run_folder
 
     parser = argparse.ArgumentParser(
         description="Level 1: run a VAE forward in NumPy and report its ELBO on the test images. Nothing is trained. "

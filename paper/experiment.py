@@ -7,7 +7,6 @@ model from them; it gets training, resuming, one-line errors, a report and pictu
 import argparse
 import contextlib
 import os
-import shlex
 import sys
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -17,8 +16,9 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from level_script import claim_run_folder, lock_run_folder, one_line_errors, report_terms
+from level_script import one_line_errors, report_terms, typed
 from processes import LostProcessError, from_first, rank
+from run_files import claim_run_folder, lock_run_folder
 from trainable import built, flag, option, require
 from trainer import (
     RESUME_STATE,
@@ -191,7 +191,7 @@ def run_script(path, config_class, build_model, load_model, argv=None, report=No
 
 def train_or_exit(script, model, train_images, test_images, config, folder, state):
     """`train`; whatever stops it is one line with the way to go on, and an exit status."""
-    again = f"{command()} --resume {quoted(folder)}"
+    again = typed(sys.argv[0], "--resume", folder)
     try:
         with one_line_errors(script):
             try:
@@ -205,18 +205,6 @@ def train_or_exit(script, model, train_images, test_images, config, folder, stat
     except FloatingPointError as error:
         say(f"{script}: error: {error}")
         raise SystemExit(1) from None
-
-
-def command():
-    """How this script was started, as a line that works when it is typed again."""
-    interpreter = Path(sys.executable)
-    with contextlib.suppress(ValueError):
-        interpreter = interpreter.relative_to(Path.cwd())
-    return f"{quoted(interpreter)} {quoted(sys.argv[0])}"
-
-
-def quoted(path):
-    return shlex.quote(str(path))
 
 
 def initialised(build_model, config, train_images):

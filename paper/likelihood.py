@@ -30,7 +30,8 @@ from tqdm import tqdm
 
 from experiment import header, pick_device
 from input_checks import require_memory
-from level_script import one_line_errors, report_terms, save_image_grid, write_beside
+from level_script import one_line_errors, report_terms, save_image_grid
+from run_files import write_beside
 from trainable import Options, option, read_config, require, require_positive_ints
 from trainer import unchecked
 from training_images import NAMES, ImageOptions, load_resident, spread

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from input_checks import require_memory
-from level_script import note, read_weights_metadata, weights_metadata, write_beside, write_config
+from level_script import note
+from run_files import read_weights_metadata, weights_metadata, write_beside, write_config
 
 MODELS = {  # the file that holds each model: a run is loaded by the name of its class, whatever was imported before
     "VAE": "vae_paper",

@@ -31,8 +31,9 @@ import torch
 from tqdm import tqdm
 
 from input_checks import require_memory
-from level_script import note, write_beside
+from level_script import note
 from processes import agreed, copy_first, gathered, num_processes, own_part, rank, sum_gradients, summed
+from run_files import write_beside
 from trainable import require
 
 # --- The loop --------------------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def save_weights(path, params):
     """Write the parameters as one .safetensors file that every level reads; an older file stays until this is whole."""
     from safetensors.torch import save
 
-    from level_script import default_model, weights_metadata, write_beside
+    from run_files import default_model, weights_metadata, write_beside
 
     tensors = {name: tensor.detach().contiguous() for name, tensor in params.items()}
     write_beside(path, save(tensors, weights_metadata(default_model(len(params["encoder.mu.bias"])))))
@@ -197,7 +197,7 @@ def load_weights(path):
     """
     from safetensors.torch import load_file
 
-    from level_script import read_params
+    from run_files import read_params
 
     params = read_params(path, load_file, weight_shapes)
     return {name: tensor.requires_grad_() for name, tensor in params.items()}
@@ -255,8 +255,6 @@ def evaluate(params, images, seed, batch_size=1000):
 def main(argv=None):
     from image_data import DATASETS, load_uint8_images
     from level_script import (
-        claim_run_folder,
-        default_model,
         note_undescribed,
         one_line_errors,
         positive_float,
@@ -267,9 +265,8 @@ def main(argv=None):
         save_loss_curves,
         seed,
         some_path,
-        write_config,
-        write_or_rescue,
     )
+    from run_files import claim_run_folder, default_model, write_config, write_or_rescue
 
     parser = argparse.ArgumentParser(
         description="Level 2: train a VAE whose parameters are a plain dict, or report on weights of any level. Expect "

@@ -587,7 +587,7 @@ def test_the_line_to_type_works_where_it_is_printed(tmp_path, name, start_from):
     code = (
         "import os, sys; from pathlib import Path; from course import load_module; "
         f"run = load_module(Path({str(course_folder / 'run.py')!r})); "
-        f"sys.executable = {str(interpreter)!r}; print(run.typed('start', 1))"
+        f"sys.executable = {str(interpreter)!r}; print(run.typed(run.__file__, 'start', 1))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True)
     words = shlex.split(done.stdout)

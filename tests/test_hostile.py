@@ -27,10 +27,11 @@ from safetensors.numpy import save_file
 
 import input_checks
 import level_script
+import run_files
 import vae_lowlevel
 import vae_numpy
 from image_data import load_uint8_images
-from level_script import weights_metadata
+from run_files import weights_metadata
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = {
@@ -249,7 +250,7 @@ def test_the_weights_of_levels_1_and_2_say_what_they_are(tmp_path, level):
     path = tmp_path / "w.safetensors"
     level.save_weights(path, level.init_params(0, 3))
     model = {"class": "VAE", "latent_dim": 3, "architecture": "conv", "image_shape": [1, 28, 28]}
-    assert level_script.read_weights_metadata(path) == model | {"likelihood": "bernoulli"}
+    assert run_files.read_weights_metadata(path) == model | {"likelihood": "bernoulli"}
 
 
 # --- Functions: a ValueError of one sentence that names the argument -------------------------------------------------
@@ -643,7 +644,8 @@ def test_nobody_elses_interrupt_is_our_business(tmp_path):
 
 CLAIM = """
 import sys, time
-from level_script import claim_run_folder, lock_run_folder, one_line_errors
+from level_script import one_line_errors
+from run_files import claim_run_folder, lock_run_folder
 import filelock
 start, out = float(sys.argv[1]), sys.argv[2] or None
 time.sleep(max(0, start - time.time()))
@@ -684,25 +686,25 @@ def test_a_killed_owner_frees_its_folder(tmp_path):
         assert owner.stdout.readline() == "run\n"
         folder = tmp_path / "run"
         with pytest.raises(FileExistsError, match="another process is at work on the run"):
-            level_script.lock_run_folder(folder).__enter__()
+            run_files.lock_run_folder(folder).__enter__()
         owner.send_signal(signal.SIGKILL)
-    with level_script.lock_run_folder(folder) as locked:
+    with run_files.lock_run_folder(folder) as locked:
         assert locked == folder
         with pytest.raises(FileExistsError, match="another process"):
-            level_script.lock_run_folder(folder).__enter__()
-    with level_script.lock_run_folder(folder):  # released at the end of the block
+            run_files.lock_run_folder(folder).__enter__()
+    with run_files.lock_run_folder(folder):  # released at the end of the block
         assert names_in(folder) == {"result"}
 
 
 def test_a_lock_that_was_left_behind_leaves_a_folder_empty(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
-    with level_script.claim_run_folder(tmp_path / "run", "a") as folder:
+    with run_files.claim_run_folder(tmp_path / "run", "a") as folder:
         assert folder == tmp_path / "run"
 
 
 def test_a_run_that_is_not_there_cannot_be_locked(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no run in"), level_script.lock_run_folder(tmp_path / "absent"):
+    with pytest.raises(FileNotFoundError, match="no run in"), run_files.lock_run_folder(tmp_path / "absent"):
         pass
     assert not list(tmp_path.iterdir())
 

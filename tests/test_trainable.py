@@ -19,7 +19,7 @@ import trainable
 from beta_tcvae import BetaTCVAE
 from factor_vae import FactorVAE
 from iwae import IWAE
-from level_script import read_weights_metadata
+from run_files import read_weights_metadata
 from trainable import Options, option
 from vae_paper import VAE, Autoencoder, BaseVAE, ConditionalVAE, EncoderDecoder
 
