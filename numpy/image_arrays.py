@@ -50,7 +50,8 @@ def _read(arrays, split, image_size, channels):
     is_dsprites = {"imgs", "latents_classes"} <= arrays.keys()
     others = sorted(arrays.keys() - {"labels"})
     if not is_dsprites and "images" not in others and len(others) != 1:
-        raise ValueError(f"holds {', '.join(others) or 'no images'}: expected images and, if there are any, labels")
+        found = ", ".join(others[:5]) + ", ..." * (len(others) > 5) or "no images"
+        raise ValueError(f"holds {found}: expected images and, if there are any, labels")
     key = "imgs" if is_dsprites else "images" if "images" in others else others[0]
     open_file, size = arrays[key]
     with open_file() as file:

@@ -71,6 +71,9 @@ def load_image_set(data, split, image_size=None, channels=None, skip_bad=False):
         raise ValueError(f"image size {image_size}: expected a multiple of 4 from 8 up, such as 28, 32 or 64")
     if channels not in (None, 1, 3):
         raise ValueError(f"{channels} channels: expected 1 (grey) or 3 (colour)")
+    if not isinstance(data, str | os.PathLike):
+        raise ValueError(f"data {data!r}: expected the name of a data set, or a path")
+    image_size, channels = image_size and int(image_size), channels and int(channels)
     if data in DATASETS + COLOUR_DATASETS:
         if split == "all":
             both = [load_image_set(data, part, image_size, channels) for part in ("train", "test")]
@@ -85,7 +88,7 @@ def load_image_set(data, split, image_size=None, channels=None, skip_bad=False):
             names = ", ".join(DATASETS + COLOUR_DATASETS)
             raise ValueError(f"unknown data set '{printable(data)}': expected one of {names}, or a path to {kinds}")
         raise FileNotFoundError(f"nothing is at {printable(path)}: expected {kinds}")
-    if not is_folder and not path.lower().endswith((".npz", ".npy")):
+    if not is_folder and not (os.path.isfile(path) and path.lower().endswith((".npz", ".npy"))):
         raise ValueError(f"{printable(path)} is no folder and no array: expected {kinds}")
     try:
         if is_folder:

@@ -63,24 +63,29 @@ def read_folder(folder, split, image_size=None, channels=None, skip_bad=False):
 
 
 def _picture_names(folder):
-    """The pictures in a folder and below, as sorted paths relative to it, with forward slashes. No hidden ones."""
+    """The pictures in a folder and below, as sorted paths relative to it, with forward slashes. No hidden ones.
+
+    Links are followed, but no folder is read twice.
+    """
     from PIL import Image
 
     endings = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
-    names, ignored, waiting = [], set(), [("", frozenset())]
-    while waiting:
-        below, above = waiting.pop()
-        path = os.path.join(folder, below)
-        if (place := os.path.realpath(path)) in above:
-            continue  # a link that leads back up
+    names, ignored, seen = [], set(), set()
+    waiting = [("", os.path.realpath(folder))]  # folders, and where they really are
+    for below, place in waiting:
+        if place in seen:
+            continue  # one of two links to it, or a link that leads back up
+        seen.add(place)
         try:
-            entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
+            entries = [entry for entry in os.scandir(os.path.join(folder, below)) if not entry.name.startswith(".")]
         except OSError as error:
             raise ValueError(f"its folder {printable(below) or '.'} cannot be read ({error.strerror})") from None
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name)):
             ending = os.path.splitext(entry.name)[1].lower()
-            if os.path.isdir(entry):
-                waiting.append((below + entry.name + "/", above | {place}))
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((below + entry.name + "/", os.path.join(place, entry.name)))
+            elif os.path.isdir(entry):
+                waiting.append((below + entry.name + "/", os.path.realpath(entry)))
             elif ending in endings:
                 names.append(below + entry.name)
             else:

@@ -211,6 +211,7 @@ REFUSED = {
     "nothing": ({}, "holds no images: expected images and"),
     "labels alone": ({"labels": LABELS}, "holds no images: expected images and"),
     "two arrays": ({"x_train": IMAGES, "x_test": IMAGES}, "holds x_test, x_train: expected images and"),
+    "many arrays": ({f"a{i}": IMAGES for i in range(9)}, "holds a0, a1, a2, a3, a4, ...: expected images and"),
     "a number": ({"images": np.uint8(7)}, r"of shape \(\): expected an array of numbers"),
     "rows of pixels": (
         {"images": IMAGES.reshape(30, -1)},

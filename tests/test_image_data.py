@@ -1,5 +1,6 @@
 """The images: the embedded digits against scikit-learn's originals, all others from files written here."""
 
+import os
 import pickle
 import struct
 import subprocess
@@ -391,6 +392,11 @@ def test_a_named_set_in_another_size_and_in_grey(tmp_path, monkeypatch, any_chec
         np.testing.assert_array_equal(image[0], np.asarray(expected))
 
 
+def test_sizes_and_channels_may_be_numbers_of_other_types():
+    images = load_image_set("digits", "test", image_size=np.int64(32), channels=np.float32(3)).images
+    np.testing.assert_array_equal(images, load_image_set("digits", "test", image_size=32, channels=3).images)
+
+
 def test_grey_images_in_colour_have_three_equal_channels():
     grey, colour = (load_image_set("digits", "test", image_size=32, channels=channels).images for channels in (1, 3))
     assert colour.shape == (357, 3, 32, 32)
@@ -439,6 +445,12 @@ def test_a_name_means_the_data_set_even_where_a_folder_is_called_so(tmp_path, mo
         ({"image_size": -28}, "image size -28: expected"),
         ({"image_size": "28"}, "image size 28: expected"),
         ({"image_size": 10**9}, "image size 1000000000: expected"),
+        ({"image_size": [28]}, r"image size \[28\]: expected"),
+        ({"data": None}, "^data None: expected the name of a data set, or a path$"),
+        ({"data": 3}, "^data 3: expected"),  # and not what happens to be open as file 3
+        ({"data": ["digits"]}, r"^data \['digits'\]: expected"),
+        ({"data": "pipe.npz"}, "^pipe.npz is no folder and no array"),
+        ({"data": "photo.png/"}, "^nothing is at photo.png/: expected"),
         ({"channels": 2}, "2 channels: expected 1 .grey. or 3 .colour."),
         ({"channels": 0}, "0 channels: expected"),
         (
@@ -456,6 +468,7 @@ def test_a_name_means_the_data_set_even_where_a_folder_is_called_so(tmp_path, mo
 def test_what_cannot_be_a_data_set_is_refused_in_one_line(tmp_path, monkeypatch, changed, expected):
     monkeypatch.chdir(tmp_path)
     Image.new("L", (8, 8)).save("a photo.jpg")
+    os.mkfifo("pipe.npz")
     with pytest.raises((ValueError, FileNotFoundError), match=expected) as caught:
         load_image_set(**({"data": "digits", "split": "test"} | changed))
     assert "\n" not in str(caught.value)

@@ -131,6 +131,24 @@ def test_links_are_followed_but_never_in_circles(pets, tmp_path):
     assert values(loaded) == cats | {"own/file.png": (103, "own"), "own/x.png": (77, "own")}
 
 
+def test_no_folder_is_read_twice_however_many_links_lead_to_it(tmp_path):
+    for i in range(12):
+        write(tmp_path / f"b{i:02d}" / "x.png", i)
+        for j in range(12):
+            (tmp_path / f"b{i:02d}" / f"to {j}").symlink_to(tmp_path / f"b{j:02d}")
+    (tmp_path / "another name").symlink_to(tmp_path / "b03")
+    expected = {f"b{i:02d}/x.png": (i, f"b{i:02d}") for i in range(12)}
+    assert values(load_image_set(tmp_path, "all")) == expected
+
+
+def test_a_very_deep_folder(tmp_path):
+    folder = tmp_path / "class"
+    for _ in range(500):
+        folder /= "a"
+    write(folder / "x.png", 3)
+    assert values(load_image_set(tmp_path, "all")) == {"class/" + "a/" * 500 + "x.png": (3, "class")}
+
+
 def test_thousands_of_classes(tmp_path):
     write(tmp_path / "c0000" / "x.png", 9)
     for i in range(1, 1200):

@@ -517,8 +517,8 @@ def test_runs_whose_nats_do_not_compare_are_refused(refused, tmp_path, change, w
 
 def test_runs_that_differ_in_what_makes_them_better_do_compare(tmp_path):
     finished_run(tmp_path / "a", model={"image_shape": [1, 28, 28], "beta": 4.0}, seed=1)
-    finished_run(tmp_path / "b $\\frac$ $", 9.0, 110.0, model={"image_shape": [1, 28, 28], "latent_dim": 3}, seed=2)
-    done = run_main(pictures.main, "--runs", "a", "b $\\frac$ $", "--out", "curve.png", cwd=tmp_path)
+    finished_run(tmp_path / "b $\\frac$", 9.0, 110.0, model={"image_shape": [1, 28, 28], "latent_dim": 3}, seed=2)
+    done = run_main(pictures.main, "--runs", "a", "b $\\frac$", "--out", "curve.png", cwd=tmp_path)
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
     assert read_grey(tmp_path / "curve.png").std() > 1
 

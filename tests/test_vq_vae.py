@@ -790,7 +790,7 @@ def test_weights_refuse_the_options_of_another_model(trained, tmp_path):
     weights = trained.folder / "model.safetensors"
     stopped = run("--weights", weights, "--num-codes", 17, cwd=tmp_path)
     assert stopped.code == 2
-    assert "of which num_codes is 16: leave out --num-codes" in stopped.stderr
+    assert "leave out --num-codes, which is 16 there" in stopped.stderr
     assert not any(tmp_path.iterdir())
     assert run("--weights", weights, "--num-codes", 16, cwd=tmp_path).stdout  # says nothing else than the weights do
 
