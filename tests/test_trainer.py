@@ -307,7 +307,7 @@ def test_terms_against_torch_distributions(digits):
     ("options", "message"),
     [
         ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
-        ({"batch_size": -1}, "batch_size must be an integer of at least 1 .*, got -1"),
+        ({"batch_size": -1}, "batch_size must be an integer of at least 1.*, got -1"),
         ({"lr": 0.0}, "lr must be a finite number above 0, got 0.0"),
         ({"lr": -1.0}, "lr must"),
         ({"lr": float("nan")}, "lr must"),
