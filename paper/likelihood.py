@@ -51,7 +51,7 @@ def log_likelihood(model, x, num_samples, generator, c=None, rows=2500):
     pairs that are decoded at once, which bounds the memory. Returns (N,) nats. Shows a progress bar on a terminal.
     """
     require_positive_ints(num_samples=num_samples, rows=rows)
-    model.check_images(x)
+    model.check_images(x, next(model.parameters()))
     model.one_hot(c, x)  # while labels are still looked at
     results = []
     with unchecked(model), tqdm(total=len(x), desc="log p(x)", unit="image", disable=None) as progress:
@@ -97,7 +97,7 @@ def anomaly_scores(model, x, kind, num_samples, generator, c=None):
     """
     require(kind in SCORES, f"the score must be one of {', '.join(SCORES)}, got {kind!r}")
     require_positive_ints(num_samples=num_samples)
-    model.check_images(x)
+    model.check_images(x, next(model.parameters()))
     model.one_hot(c, x)
     if kind == "likelihood":
         return -log_likelihood(model, x, num_samples, generator, c)

@@ -265,6 +265,7 @@ class Run:
         for name, optimizer in self.optimizers.items():
             require(bool(optimizer.state) == begun, f"the optimizer of {name} has not seen the run's steps")
             for parameter, moments in optimizer.state.items():
+                require(moments.keys() == {"step", "exp_avg", "exp_avg_sq"}, f"the optimizer of {name} is not Adam's")
                 for moment_name, moment in moments.items():
                     shape = () if moment_name == "step" else parameter.shape
                     require(getattr(moment, "shape", None) == shape, f"the optimizer of {name} is of another shape")

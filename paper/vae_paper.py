@@ -261,7 +261,7 @@ class EncoderDecoder(TrainableModel):
 
     def encode(self, x, c=None):
         """q(z|x), or q(z|x, c): x (N, C, H, W) in [0, 1], c (N,) labels -> mu, logvar, each (N, Z)."""
-        self.check_images(x)
+        self.check_images(x, next(self.parameters()))
         mu, logvar = self.encoder(x, self.one_hot(c, x))
         return mu.to(x.dtype), logvar.to(x.dtype)  # from bfloat16, where the networks run in it
 
@@ -309,10 +309,10 @@ class EncoderDecoder(TrainableModel):
             check_labels(torch.Tensor, c, len(batch), self.num_classes)
         return torch.eye(self.num_classes, dtype=batch.dtype, device=batch.device)[c.long()]
 
-    def check_images(self, x):
+    def check_images(self, x, like=None):
         if self.validate:
             bounds = None if self.options.likelihood == "gaussian" else (0, 1)
-            check_images(torch.Tensor, x, next(self.parameters()), self.image_shape, bounds)
+            check_images(torch.Tensor, x, like, self.image_shape, bounds)
 
     def check_latents(self, **latents):
         if self.validate:
