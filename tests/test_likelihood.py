@@ -463,6 +463,18 @@ def test_images_binarised_once_are_those_that_the_run_saw(tmp_path, monkeypatch)
     assert torch.equal(seen[0], want)
 
 
+@pytest.mark.parametrize(
+    ("binarisation", "words"),
+    [("fixed", "binarised once with seed 5"), ("fresh", "binarised for this report with seed 3")],
+)
+def test_the_report_names_the_seed_that_its_images_were_drawn_with(tmp_path, binarisation, words):
+    """Once, when the run began; or for this report."""
+    folder = hand_made_run(tmp_path / "run", tiny(), binarisation=binarisation, seed=5)
+    small = ["--images", 2, "--k", 1, "--seed", 3, "--device", "cpu"]
+    out, _ = call(likelihood.main, "log-likelihood", "--run", folder, *small)
+    assert out.startswith(f"digits, test set: 2 images, {words}, noise seed 3\n")
+
+
 def test_a_single_image_has_a_score_too(tmp_path):
     """Though there is no spread over one image to speak of."""
     folder = hand_made_run(tmp_path / "run", tiny())
@@ -660,6 +672,19 @@ def test_a_full_disk_leaves_neither_picture_nor_table(tmp_path, monkeypatch, fai
     assert (done.code, done.stderr) == (2, "likelihood.py: error: [Errno 28] No space left on device\n")
     assert done.stdout.startswith("digits, test set: 3 images")
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["log p(x)", *likelihood.SCORES])
+def test_what_overflows_is_no_score(kind):
+    """An image is not looked at for every sample; what comes out is."""
+    model = tiny()
+    with torch.no_grad():
+        model.encoder.logvar.bias.fill_(200.0)
+    x = torch.zeros(2, 1, 28, 28)
+    ask = log_likelihood if kind == "log p(x)" else partial(anomaly_scores, kind=kind)
+    with pytest.raises(ValueError, match="must be finite"):
+        ask(model, x, num_samples=2, generator=seeded(0))
+    assert model.validate
 
 
 def test_a_model_that_overflows_is_one_line(refused, tmp_path):
