@@ -188,8 +188,12 @@ def save_image_grid(path, rows, title, row_labels=None):
     images = np.clip(np.moveaxis(np.asarray(rows), 2, 4), 0, 1)  # (R, C, H, W, 1 or 3)
     tiles = np.pad(images, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=1)  # white, as the paper
     mosaic = tiles.swapaxes(1, 2).reshape(num_rows * (height + gap), -1, channels)[:-gap, :-gap]
-    figure = Figure(figsize=(0.5 * num_columns + 1.0, 0.5 * num_rows + 0.5), layout="constrained")
-    axes = figure.add_subplot(title=title, xticks=[])
+    # Wide enough for the title, which is centred above labels and images together.
+    figure = Figure(
+        figsize=(max(0.5 * num_columns + 1.0, 0.095 * len(title)), 0.5 * num_rows + 0.5), layout="constrained"
+    )
+    figure.suptitle(title, fontsize="large")
+    axes = figure.add_subplot(xticks=[])
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     centres = np.arange(num_rows) * (height + gap) + height / 2
     axes.set_yticks(centres if row_labels else [], row_labels)
@@ -217,7 +221,9 @@ def save_loss_curves(path, terms, units=None):
         axes.plot(epochs, values, marker="." if len(values) < 10 else None, label=["train", "test"])
         axes.set(title=name, xlabel="epoch", ylabel=(units or {}).get(name, "nats per image"))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
+        if len(values) == 1:
+            axes.set_xticks([1])
+        axes.legend(loc="best" if len(values) > 1 else "center right")
     save_figure(figure, path)
 
 

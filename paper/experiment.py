@@ -52,13 +52,13 @@ class TrainingConfig(ImageOptions):
     save_seconds: float = option(30.0, least=0)
     """Seconds of training between two saves of the state that --resume goes on from."""
     resume: Path | None = None
-    """Go on with the run in this folder, with its own options; only more --epochs and another --device may be given."""
+    """Go on with the run in this folder; --epochs may be more, --device another, and the same --data elsewhere."""
     weights: Path | None = None
     """Report on this model.safetensors instead of training."""
 
 
 SHARED = {each.name for each in fields(TrainingConfig)}  # by all scripts; what a paper adds describes its model
-MAY_CHANGE = ("epochs", "device", "save_seconds", "resume")  # on resume
+MAY_CHANGE = ("data", "epochs", "device", "save_seconds", "resume")  # on resume; the images must be the same
 
 
 def parse_config(config_class, argv, script, load_model):
@@ -89,7 +89,7 @@ def parse_config(config_class, argv, script, load_model):
     for name in ("out", "resume", "weights"):
         if (path := getattr(config, name)) is not None:
             setattr(config, name, path.expanduser())
-    if config.data not in NAMES:  # so that a run goes on from any folder
+    if config.data not in NAMES and Path(config.data).expanduser().exists():  # so that a run goes on from any folder
         config.data = str(Path(config.data).expanduser().absolute())
     for name in sorted(known):
         was, now = getattr(ours, name), getattr(config, name)
@@ -162,6 +162,8 @@ def run_script(path, config_class, build_model, load_model, argv=None, report=No
                     train_images = load_resident(config, "train", device)
                     model = initialised(build_model, config, train_images)
                     check_trainable(model, train_images, test_images, config)
+                if model.class_names:
+                    test_images = test_images.in_classes(model.class_names)
                 require(
                     test_images.image_shape == model.image_shape,
                     f"--data {config.data} has images {test_images.image_shape}, the model takes {model.image_shape}",

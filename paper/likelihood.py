@@ -167,7 +167,7 @@ class RunImages(Options):
     data: str | None = None
     """The images, the name of a set or the path of your own; by default those that the run was trained on."""
     images: int | None = option(None, least=1)
-    """Look at this many test images only, spread evenly; by default at all."""
+    """Look at this many test images only, spread evenly; by default all."""
     seed: int = option(0, least=0, most=2**63 - 1)
     """Seed of the noise."""
     device: str = "auto"
@@ -228,13 +228,16 @@ def main(argv=None):
             isinstance(model, BaseVAE),
             f"{config.run} holds an autoencoder, which has no distribution over codes: expected the run of a VAE",
         )
-        trained_on = image_options(config.run)
+        trained_on, fingerprints = trained_images(config.run)
         looked_at = trained_on if config.data is None else replace(trained_on, data=config.data)
         if config.data is not None:  # other images come in the size and the colours that the model takes
             channels, height, _ = model.image_shape
             looked_at = replace(looked_at, image_size=height, channels=channels)
         own = config.data is not None and looked_at.data not in NAMES  # of which all are new to the model
         test = load_resident(looked_at, "all" if own else "test", device)
+        require_same(test, fingerprints[1] if config.data is None else None, config.run)
+        if model.class_names:
+            test = test.in_classes(model.class_names)
         require(
             test.image_shape == model.image_shape,
             f"--data {looked_at.data} has images {test.image_shape}, the model takes {model.image_shape}",
@@ -245,6 +248,7 @@ def main(argv=None):
             f"one of {model.num_classes}",
         )
         train = load_resident(trained_on, "train", device) if isinstance(config, Anomalies) else None
+        require_same(train, fingerprints[0], config.run)
         # What is fixed was drawn with the run's seed, what is fresh with this report's.
         seed = trained_on.seed if trained_on.binarisation == "fixed" else config.seed
         words = header(replace(looked_at, seed=seed), test, config.seed, config.images)
@@ -263,8 +267,11 @@ def check_out(config):
             require(not path.exists(), f"--out {path} exists and is not overwritten: choose another name")
 
 
-def image_options(run):
-    """The images that a run was trained on, an ImageOptions. Raises ValueError if its config.json does not say so."""
+def trained_images(run):
+    """Which images a run was trained on, an ImageOptions, and the fingerprints of its training and test images.
+
+    An older run has none of the latter. Raises ValueError if the run's config.json does not say it.
+    """
     path = run / "config.json"
     training = read_config(path)["training"] if path.is_file() else None
     require(
@@ -276,8 +283,17 @@ def image_options(run):
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if options.data not in NAMES and "image_size" not in training:  # levels 1 and 2 turn all images into 28x28, grey
-        return replace(options, image_size=28, channels=1)
-    return options
+        options = replace(options, image_size=28, channels=1)
+    fingerprints = training.get("images")
+    known = isinstance(fingerprints, list) and len(fingerprints) == 2
+    return options, fingerprints if known else [None, None]
+
+
+def require_same(images, fingerprint, run):
+    """Raises ValueError if these are not the images that the run saw. Without a fingerprint nobody can tell."""
+    if images and fingerprint:
+        same = images.fingerprint == fingerprint
+        require(same, f"the {images.split} of {run} has changed since it was trained: put it back, or name --data")
 
 
 def chosen_images(images, limit, model, seed):
@@ -314,20 +330,22 @@ def show_anomalies(model, config, header, generator, test, train):
     strange = scores[1] > threshold
     order = scores[1].argsort(descending=True)
     names = [test.files[i] if test.files else f"image {i}" for i in positions.tolist()]
-    classes = [f", class {test.class_names[label]}" if test.class_names else "" for label in labels.tolist()]
+    classes = [test.class_names[label] if test.class_names else "" for label in labels.tolist()]
     print(header)
     print(f"score: {config.score}, {config.k} samples per image, in nats")
     print(f"threshold: {threshold:.1f}, the {config.quantile:.0%} quantile of {len(training[0])} training images")
     print(f"above it: {int(strange.sum())} of {len(x)} images ({strange.double().mean():.1%})")
     for place, i in enumerate(order[:5].tolist(), start=1):
-        print(f"  {place}. {names[i]}{classes[i]}: score {scores[1][i]:.1f}")
+        print(f"  {place}. {names[i]}{f', class {classes[i]}' if classes[i] else ''}: score {scores[1][i]:.1f}")
     shown = order[:20].to(x.device)
     rows = torch.stack([x[shown].cpu(), decoded_means(model, x[shown], labels[shown])])
     title = f"The {len(shown)} most anomalous of {len(x)} images (score: {config.score})"
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["image", f"{config.score} score (nats)", "above the threshold"])
-    writer.writerows((names[i], f"{scores[1][i]:.4f}", "yes" if strange[i] else "no") for i in order.tolist())
+    writer.writerow(["image", "class", f"{config.score} score (nats)", f"above the threshold of {threshold:.4f}"])
+    writer.writerows(
+        (names[i], classes[i], f"{scores[1][i]:.4f}", "yes" if strange[i] else "no") for i in order.tolist()
+    )
     save_image_grid(config.out, rows.clamp(0, 1).numpy(), title, ["x", "decoded"])
     try:
         write_beside(config.out.with_suffix(".csv"), table.getvalue())

@@ -47,7 +47,7 @@ def save_latent_space(path, mu, labels, class_names=()):
 
     class_names: one for each label; without them all have one colour.
     """
-    if mu.shape[1] > 2:
+    if mu.shape[1] > 2 and len(mu) > 2:  # fewer points have no two directions
         centred = mu - mu.mean(axis=0)
         _, scale, directions = np.linalg.svd(centred, full_matrices=False)
         points = centred @ directions[:2].T

@@ -114,6 +114,7 @@ class TrainableModel(nn.Module):
     from_data       the arguments that the images decide, not a user; image_shape is (C, H, W)
     noise_shape     the shape of the standard normal noise that one image needs in a step; eps is (N, *noise_shape)
     num_classes     0, or the number of classes of a model that wants the labels c
+    class_names     their names, if they have any
     couples_batch   whether an image's terms depend on the other images of its batch, of which another process may have
                     some (processes.gathered); such a model is evaluated in batches of the training size
     smallest_batch  the fewest images that `terms` makes sense for; a shorter last batch joins the one before it
@@ -129,6 +130,7 @@ class TrainableModel(nn.Module):
     from_data = ("image_shape",)
     noise_shape = ()
     num_classes = 0
+    class_names = ()
     couples_batch = False
     smallest_batch = 1
     validate = True

@@ -465,7 +465,7 @@ def prepare_resume(state):
 
 def write_derived(folder, model, state):
     """Every file of a run that follows from its resume state."""
-    model.save(folder, state["script"], state["config"])
+    model.save(folder, state["script"], state["config"] | {"images": state["images"]})
     if not (rows := state["rows"]):
         return
     table = io.StringIO()

@@ -5,7 +5,7 @@ x, labels = images.batch(torch.arange(10))               # (10, 1, 28, 28) float
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -90,6 +90,18 @@ class ResidentImages:
     def pixels(self, index):
         return self.images[index]
 
+    def in_classes(self, names):
+        """The same images with labels that count in these class names. Raises ValueError for a class not among them."""
+        if self.class_names == tuple(names):
+            return self
+        require(
+            self.class_names, f"the images have no classes, the model knows {listed(names)}: put them in sub-folders"
+        )
+        unknown = [name for name in self.class_names if name not in names]
+        require(not unknown, f"the images have the class {listed(unknown[:1])}, the model knows {listed(names)}")
+        places = torch.tensor([names.index(name) for name in self.class_names], device=self.labels.device)
+        return replace(self, labels=places[self.labels], class_names=tuple(names))
+
 
 class RenderedSprites(ResidentImages):
     """The sprites with the given numbers, drawn batch by batch: all of them would fill 3 GB. The label is the shape."""
@@ -109,6 +121,11 @@ class RenderedSprites(ResidentImages):
 
     def pixels(self, index):
         return torch.from_numpy(render(self.numbers[index.cpu().numpy()], self.size)).to(self.labels.device)
+
+
+def listed(names):
+    """Names as a message shows them, a dozen at most."""
+    return ", ".join(map(repr, names[:12])) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def digest(*tensors):
@@ -140,7 +157,7 @@ def load_resident(images, split, device="cpu"):
         return ResidentImages(pixels, sprites.labels, options.binarisation, SHAPES)
     found = load_image_set(options.data, split, options.image_size, options.channels, options.skip_bad)
     if found.skipped and split != "test":
-        note(f"{len(found.skipped):,} files are no images and are left out")
+        note(f"left out, as they are no images: {listed(found.skipped)}")
     pixels, labels, files = found.images, found.labels, found.files
     if limit is not None:
         chosen = spread(np.arange(len(labels)), limit)

@@ -456,11 +456,13 @@ class ConditionalVAE(VAE):
     latent code is then free of the class: it keeps what the label does not say, such as slant and stroke.
     """
 
-    from_data = (*VAE.from_data, "num_classes")
+    from_data = (*VAE.from_data, "num_classes", "class_names")
 
-    def __init__(self, num_classes=10, **options):
+    def __init__(self, num_classes=10, class_names=(), **options):
+        """class_names: of the labels in their order, where they have names; they are kept with the weights."""
         require_positive_ints(num_classes=num_classes)
-        self.num_classes = num_classes
+        require(len(class_names) in (0, num_classes), f"{num_classes} classes cannot have {len(class_names)} names")
+        self.num_classes, self.class_names = num_classes, tuple(class_names)
         super().__init__(**options)
 
 
@@ -528,9 +530,10 @@ class VaeConfig(VAEOptions, TrainingConfig):
 def build_model(config, train_images):
     """A new model as the options ask, for the images' shape and classes. Raises ValueError."""
     if config.conditional:
-        classes = len(train_images.class_names)
-        require(classes > 0, f"--conditional needs classes, and --data {config.data} has none: put them in sub-folders")
-        return ConditionalVAE.from_options(config, num_classes=classes, image_shape=train_images.image_shape)
+        names = train_images.class_names
+        require(names, f"--conditional needs classes, and --data {config.data} has none: put them in sub-folders")
+        data = {"num_classes": len(names), "class_names": names, "image_shape": train_images.image_shape}
+        return ConditionalVAE.from_options(config, **data)
     kind = Autoencoder if config.autoencoder else VAE
     return kind.from_options(config, image_shape=train_images.image_shape)
 
