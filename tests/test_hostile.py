@@ -362,8 +362,9 @@ IMAGE_CASES = {
     "image size 2": ([*MINE, "--image-size", 2], "--image-size must be", pictures_in(*PICTURES)),
     "image size 10^6": ([*MINE, "--image-size", 10**6], "image size 1000000", pictures_in(*PICTURES)),
     "image size 10^6, digits": (["--image-size", 10**6], "image size 1000000"),
-    "image size 20000": (
-        [*MINE, "--image-size", 20_000], "GiB", pictures_in(*[(f"{n}.png", 8) for n in range(400)])
+    "images beyond any memory": (
+        [*NPZ, "--image-size", 32_764], "400 images of 32764x32764 would need 400 GiB",
+        array_file(images=np.zeros((4000, 8, 8), np.uint8)),
     ),
     "two channels": (["--channels", 2], "tyro: --channels"),
 }  # fmt: skip
@@ -680,6 +681,14 @@ def test_a_run_is_not_gone_on_with_in_one_line(refused, monkeypatch, tmp_path, n
     (tmp_path / "run" / ".lock").touch()
     monkeypatch.setattr(experiment, "train", train)
     assert says in refused("vae_paper", *RESUME)
+
+
+def test_pictures_beyond_the_memory_are_refused_before_one_is_read(refused, monkeypatch, tmp_path):
+    pictures_in(*PICTURES)(tmp_path)
+    monkeypatch.setattr(input_checks, "total_memory", lambda: 2**20)
+    monkeypatch.setattr("image_folder.decode", lambda *args: pytest.fail("read a picture"))
+    message = refused("vae_paper", "--data", "mine", "--image-size", 4096)
+    assert "2 images of 4096x4096 would need 1 GiB of memory" in message
 
 
 @pytest.mark.parametrize("script", ["vae_paper", "iwae"])
