@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 import sprites
-from image_files import check_sides, fitted, positions_of, printable
+from image_files import check_sides, empty_images, fitted, positions_of, printable
 
 BLOCK_BYTES = 2**24
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -72,7 +72,7 @@ def _read(arrays, split, image_size, channels):
         else:
             labels, class_names = np.zeros(shape[0], np.int64), ()
         sides = own_sides if image_size is None else (image_size, image_size)
-        images = np.empty((len(chosen), channels or own_channels, *sides), np.uint8)
+        images = empty_images(len(chosen), channels or own_channels, *sides)
         place = np.full(shape[0], -1)  # of each image of the file among the chosen
         place[chosen] = np.arange(len(chosen))
         start, brightest = 0, 0

@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 
+from input_checks import require_memory
+
 # Photographs and graphics. For others that Pillow knows it starts a program (EPS) or has no reader (HDF5).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
 ORIENTATION = 0x0112  # its tag in EXIF
@@ -20,11 +22,17 @@ def fitted(images, image_size=None, channels=None):
     shape = (height, width) if image_size is None else (image_size, image_size)
     if (channels, *shape) == images.shape[1:]:
         return images
-    result = np.empty((count, channels, *shape), np.uint8)
+    result = empty_images(count, channels, *shape)
     for i, image in enumerate(images):
         picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)) if own_channels == 3 else image[0])
         result[i] = _pixels(_resized(picture, image_size), channels)
     return result
+
+
+def empty_images(count, channels, height, width):
+    """Room for so many images, uint8. Raises MemoryError if the machine has less: Linux would grant it all the same."""
+    require_memory(count * channels * height * width, f"{count:,} images of {width}x{height}")
+    return np.empty((count, channels, height, width), np.uint8)
 
 
 def decode(path, image_size, channels):

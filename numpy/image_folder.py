@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from image_files import FORMATS, check_sides, decode, positions_of, printable, shape_of
+from image_files import FORMATS, check_sides, decode, empty_images, positions_of, printable, shape_of
 
 PARTS = {"train", "test", "val", "valid", "validation"}  # folders of these names alone are no classes
 
@@ -34,7 +34,7 @@ def read_folder(folder, split, image_size=None, channels=None, skip_bad=False):
         order = np.random.default_rng(0).permutation(len(sides[split]))
         chosen = [sides[split][i] for i in order]
 
-    images = np.empty((len(chosen), channels, height, width), np.uint8)
+    images = empty_images(len(chosen), channels, height, width)
     files, bad = [], {}
     with contextlib.closing(_decoded(folder, chosen, image_size, channels)) as decoded:
         for name, picture in decoded:

@@ -89,8 +89,9 @@ def parse_config(config_class, argv, script, load_model):
     for name in ("out", "resume", "weights"):
         if (path := getattr(config, name)) is not None:
             setattr(config, name, path.expanduser())
-    if config.data not in NAMES and Path(config.data).expanduser().exists():  # so that a run goes on from any folder
-        config.data = str(Path(config.data).expanduser().absolute())
+    own = os.path.expanduser(config.data)
+    if config.data not in NAMES and os.path.exists(own):  # so that a run goes on from any folder
+        config.data = os.path.abspath(own)
     for name in sorted(known):
         was, now = getattr(ours, name), getattr(config, name)
         if state and name not in MAY_CHANGE and was != now:

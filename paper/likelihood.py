@@ -17,7 +17,6 @@ from level_script import run_as_script  # before all others: it sees to Ctrl-C
 import csv
 import io
 import math
-import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from experiment import header, pick_device
 from input_checks import require_memory
 from level_script import one_line_errors, report_terms, save_image_grid
 from run_files import write_beside
-from trainable import Options, option, read_config, require, require_positive_ints
+from trainable import Options, option, read_config, require, require_new_picture, require_positive_ints
 from trainer import unchecked
 from training_images import NAMES, ImageOptions, load_resident, spread
 from vae_paper import VAE, BaseVAE
@@ -261,10 +260,7 @@ def check_out(config):
     """Raises ValueError, before anything is computed, if what is to be written exists or cannot be."""
     if out := getattr(config, "out", None):
         config.out = out = out.expanduser()
-        writable = out.suffix == ".png" and out.parent.is_dir() and os.access(out.parent, os.W_OK)
-        require(writable, f"cannot write --out {out}: expected a .png in a folder that exists and may be written to")
-        for path in (out, out.with_suffix(".csv"))[: 1 + isinstance(config, Anomalies)]:
-            require(not path.exists(), f"--out {path} exists and is not overwritten: choose another name")
+        require_new_picture(out, *([".csv"] if isinstance(config, Anomalies) else []))
 
 
 def trained_images(run):

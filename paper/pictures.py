@@ -11,7 +11,6 @@ from level_script import run_as_script  # before all others: it sees to Ctrl-C
 # isort: split
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -251,15 +250,16 @@ def main(argv=None):
     import tyro
 
     from level_script import one_line_errors
-    from trainable import require
+    from trainable import require, require_new_picture
 
     with one_line_errors("pictures.py"):
         config = tyro.cli(PictureConfig, args=argv, prog="pictures.py")
         out, runs = config.out.expanduser(), [run.expanduser() for run in config.runs]
         require(runs, "--runs names no folder: expected the folders of finished runs")
-        require(not out.exists(), f"--out {out} exists and is not overwritten: choose another name")
-        writable = out.suffix == ".png" and out.parent.is_dir() and os.access(out.parent, os.W_OK)
-        require(writable, f"cannot write --out {out}: expected a .png in a folder that exists and may be written to")
+        for place, run in enumerate(runs):
+            before = [other.resolve() for other in runs[:place]]
+            require(run.resolve() not in before, f"--runs names {run} twice: name each run once")
+        require_new_picture(out)
         points, kinds = zip(*map(read_summary, runs), strict=True)
         for run, kind in zip(runs, kinds, strict=True):
             for name, first in kinds[0].items():

@@ -6,8 +6,10 @@ keyword, what the command line offers and what is written with the weights, so t
 use.
 """
 
+import contextlib
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
@@ -257,8 +259,12 @@ def built(make, copies=1):
 
     A model is built without memory first. Raises MemoryError if one with memory would not fit.
     """
-    with torch.device("meta"):
-        size = sum(tensor.numel() * tensor.element_size() for tensor in make().state_dict().values())
+    try:
+        with torch.device("meta"):
+            size = sum(tensor.numel() * tensor.element_size() for tensor in make().state_dict().values())
+    except (TypeError, RuntimeError) as error:  # 10^30 is no size that PyTorch could count
+        require("verflow" not in str(error), "this model is larger than any machine: choose smaller sizes")
+        raise
     require_memory(copies * size, "this model" if copies == 1 else "this model, with its gradients and optimiser,")
     return make()
 
@@ -359,6 +365,19 @@ def read_weights(path):
 def require(condition, message):
     if not condition:
         raise ValueError(message)
+
+
+def require_new_picture(out, *endings):
+    """Raises ValueError or OSError, before anything is computed, unless --out can be a new .png.
+
+    endings: of files that are written beside it and may not exist either, such as ".csv".
+    """
+    writable = out.suffix == ".png" and out.parent.is_dir() and os.access(out.parent, os.W_OK)
+    require(writable, f"cannot write --out {out}: expected a .png in a folder that exists and may be written to")
+    for path in (out, *map(out.with_suffix, endings)):
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()  # a link to nowhere is something too
+            raise ValueError(f"--out {path} exists and is not overwritten: choose another name")
 
 
 def require_positive_ints(**values):

@@ -4,8 +4,12 @@ Most rows call a script's main() or a function in the test's own process and cos
 point (streams, locales, signals, races, a full disk) the row starts one; what takes more than a second is slow.
 """
 
+import contextlib
 import errno
+import hashlib
+import io
 import itertools
+import json
 import os
 import re
 import signal
@@ -14,24 +18,41 @@ import sys
 import tempfile
 import textwrap
 import time
-from functools import partial
+from dataclasses import fields
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 import sklearn.datasets
 import torch
 from comparison import assert_one_line, random_inputs
+from PIL import Image
 from safetensors.numpy import save_file
+from script_runs import own_config
 
+import experiment
 import input_checks
 import level_script
+import likelihood
+import pictures
 import run_files
 import vae_lowlevel
 import vae_numpy
+import vae_paper
+from beta_tcvae import BetaTCVAE
+from experiment import SHARED, initialised
+from factor_vae import FactorVAE
 from image_data import load_uint8_images
+from iwae import IWAE
 from run_files import weights_metadata
+from trainable import alternatives
+from trainer import train
+from training_images import load_resident
+from vae_paper import Autoencoder, ConditionalVAE
+from vq_vae import VQVAE
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = {
@@ -61,10 +82,10 @@ def rows(scripts, cases):
 # --- Weights that are not what they seem -----------------------------------------------------------------------------
 
 
-VAE = weights_metadata({"class": "VAE"})
+DESCRIBED = weights_metadata({"class": "VAE"})
 
 
-def weights(metadata=VAE, **changes):
+def weights(metadata=DESCRIBED, **changes):
     """Writes the right tensors, some of them changed, with this metadata, as w.safetensors."""
 
     def given(folder):
@@ -163,13 +184,534 @@ rows(
 )
 
 
+# --- Level 3: every option out of its range --------------------------------------------------------------------------
+
+PAPERS = ("vae_paper", "iwae", "beta_tcvae", "factor_vae", "vq_vae")
+OWN_COMMANDS = {"log-likelihood": likelihood.LogLikelihood, "anomalies": likelihood.Anomalies}
+
+
+def out_of_range(kind, limits):
+    """Values, as text, that an option of this type and range cannot have; those that tyro does not even read."""
+    kinds = alternatives(kind)
+    least, above, below, most = (limits.get(name) for name in ("least", "above", "below", "most"))
+    bad = [least - 1] if least is not None else []
+    bad += [limit for limit in (above, below) if limit is not None]
+    bad += [most + 1] if most is not None else []
+    if float in kinds:
+        return [*bad, "nan", "inf"], ["text"]
+    if int in kinds or kind == tuple[int, ...]:
+        return bad, ["1.5", "nan", ""]
+    return bad, ["text", ""] if all(get_origin(each) is Literal or each is type(None) for each in kinds) else []
+
+
+def option_rows(script, options, before=(), without=()):
+    """A row for every value that an option of this dataclass cannot have."""
+    hints = get_type_hints(options)
+    for each in fields(options):
+        if each.name not in without:
+            refused, unread = out_of_range(hints[each.name], each.metadata)
+            named = f"--{each.name.replace('_', '-')}"
+            cases = {
+                f"{named}={value}": ([*before, f"{named}={value}"], f"error: {named}.* must be") for value in refused
+            }
+            cases |= {f"{named}={value}": ([*before, f"{named}={value}"], f"tyro: {named}") for value in unread}
+            rows([script], {" ".join([*before[:1], name]): case for name, case in cases.items()})
+
+
+for number, paper in enumerate(PAPERS):
+    option_rows(paper, own_config(paper), without=SHARED if number else ())  # what all share is read by the same lines
+for command, options in OWN_COMMANDS.items():
+    option_rows("likelihood", options, (command, "--run", "run"))
+rows(
+    PAPERS,
+    {
+        "an option that it does not have": (["--gammma", 1], "tyro: Unrecognized options: --gammma"),
+        "a word too many": (["digits"], "tyro: Unrecognized options: digits"),
+        "no weights": (["--weights", ""], "--weights is empty: expected a path"),
+        "no folder": (["--out="], "--out is empty: expected a path"),
+        "no data": (["--data", ""], "--data is empty: expected a path"),
+        "no run to go on with": (["--resume="], "--resume is empty: expected a path"),
+        "a run that is not there": (["--resume", "run"], "no resume.pt in run"),
+        "weights that are not there": (["--weights=~/absent.safetensors"], f"no weights at {Path.home()}/absent"),
+        "a home that is not there": (["--resume=~/absent"], f"no resume.pt in {Path.home()}/absent"),
+        "a mistyped name": (["--data", "digitz"], "unknown data set 'digitz': expected one of digits"),
+        "a device of another kind": (["--device", "tpu"], "unknown --device tpu"),
+        "a device without a name": (["--device", ""], "unknown --device : expected"),
+        "a card that nobody has": (["--device", "cuda:999"], "--device cuda:999 is not on this machine"),
+        "more training images than there are": (["--train-images", 2**63], "--train-images 9223.*: expected 1 to 80"),
+    },
+)
+
+# --- Level 3: options that contradict each other, and sizes that no machine has --------------------------------------
+
+rows(
+    ["vae_paper"],
+    {
+        "a sigma of Bernoulli": (["--sigma", 0.1], "--sigma belongs to the gaussian --likelihood"),
+        "a learned sigma of Bernoulli": (["--sigma", "learned"], "--sigma belongs to the gaussian --likelihood"),
+        "hidden layers of convolutions": (["--hidden-dims", 10], "--hidden-dims and --activation belong to"),
+        "an activation of convolutions": (["--activation", "tanh"], "--hidden-dims and --activation belong to"),
+        "a capacity with a beta": (["--capacity", 5, "--kl-steps", 9, "--beta", 4], "leave out --beta"),
+        "a capacity at once": (["--capacity", 5], "--capacity go together with --kl-steps above 1"),
+        "a capacity with free bits": (["--capacity", 5, "--kl-steps", 9, "--free-bits", 1], "leave out .*--free-bits"),
+        "a gamma without its capacity": (["--capacity-gamma", 5], "--capacity-gamma belongs to --capacity"),
+        "steps without a schedule": (["--kl-steps", 9], "--kl-schedule and --capacity go together with --kl-steps"),
+        "a schedule of one step": (["--kl-schedule", "linear"], "go together with --kl-steps above 1"),
+        "a group without free bits": (["--group-size", 2], "--group-size belongs to --free-bits"),
+        "groups that do not divide": (["--free-bits", 1, "--group-size", 3], "20 latents do not make groups of 3"),
+        "an autoencoder with a beta": (["--autoencoder", "--beta", 4], "an autoencoder has no KL: leave out --beta"),
+        "an autoencoder with free bits": (["--autoencoder", "--free-bits", 1], "an autoencoder has no KL"),
+        "a conditional autoencoder": (
+            ["--autoencoder", "--conditional"],
+            "--autoencoder and --conditional: choose one",
+        ),
+        "10^9 latents": (["--latent-dim", 10**9], "this model, .*would need .* GiB"),
+        "10^30 latents": (["--latent-dim", 10**30], "larger than any machine"),
+        "a layer of 10^6 by 10^6": (
+            ["--architecture", "mlp", "--hidden-dims", 10**6, 10**6],
+            "this model, .*would need .* GiB",
+        ),
+        "hidden layers in text": (["--architecture", "mlp", "--hidden-dims", "a"], "tyro: --hidden-dims"),
+        "sprites of another size": (["--data", "sprites32", "--image-size", 64], "sprites32 are 32x32 and grey"),
+        "sprites in colour": (["--data", "sprites", "--channels", 3], "sprites are 64x64 and grey"),
+    },
+)
+rows(
+    ["iwae"],
+    {
+        "10^9 samples": (["--k", 10**9], "decoded images would need .* GiB"),
+        "10^30 samples": (["--k", 10**30], "decoded images would need .* GiB"),
+        "a beta": (["--beta", 4], "tyro: Unrecognized options: --beta"),
+        "hidden layers of convolutions": (["--architecture", "conv", "--hidden-dims", 9], "--hidden-dims and"),
+    },
+)
+rows(
+    ["factor_vae"],
+    {
+        "a discriminator of 10^6 by 10^6": (["--discriminator-width", 10**6], "this model, .*would need .* GiB"),
+        "a batch of one": (["--batch-size", 1], "needs batches of at least 4 images, got 1"),
+        "one training image": (["--train-images", 1], "needs batches of at least 4 images, got 1"),
+    },
+)
+rows(["beta_tcvae"], {"a batch of one": (["--batch-size", 1], "needs batches of at least 2 images, got 1")})
+rows(
+    ["vq_vae"],
+    {
+        "10^5 codes": (["--num-codes", 10**5], "--num-codes must be an integer of at least 1 up to 65536"),
+        "codes of 10^9 numbers": (["--code-dim", 10**9], "this model, .*would need .* GiB"),
+        "latents": (["--latent-dim", 9], "tyro: Unrecognized options: --latent-dim"),
+    },
+)
+
+# --- Level 3: images that are none -----------------------------------------------------------------------------------
+
+
+def array_file(**arrays):
+    return lambda folder: np.savez(folder / "a.npz", **arrays)
+
+
+def pictures_in(*files):
+    """Writes a folder of pictures: (name, side) is a picture, (name, text) a file of that text."""
+
+    def given(folder):
+        for name, content in files:
+            path = folder / "mine" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, str):
+                path.write_text(content, encoding="utf-8")
+            else:
+                Image.fromarray(np.full((content, content), len(name), np.uint8)).save(path)
+
+    return given
+
+
+def empty_folder(folder):
+    (folder / "mine").mkdir()
+
+
+GREY = np.zeros((20, 8, 8), np.uint8)
+PICTURES = [(f"{number}.png", 8) for number in range(20)]
+NPZ, MINE = ["--data", "a.npz", "--train-images", 4], ["--data", "mine"]
+IMAGE_CASES = {
+    "nothing there": (["--data", "absent/a.npz"], "nothing is at .*absent/a.npz"),
+    "a null": (["--data", "a\0b"], "nothing is at|unknown data set"),
+    "a path too long": (["--data", "d" * 5000], "unknown data set|too long|nothing is at"),
+    "a path of many lines": (["--data", "a\nb/c\r\x1b[31m"], "nothing is at"),
+    "no image in the npz": (NPZ, "a.npz: holds x, y: expected images", array_file(x=GREY, y=GREY)),
+    "floats above 1": (NPZ, r"a.npz: .*\[0, 1\]", array_file(images=GREY + 255.0)),
+    "floats below 0": (NPZ, r"a.npz: .*\[0, 1\]", array_file(images=GREY - 0.1)),
+    "NaN": (NPZ, "a.npz: holds values from nan", array_file(images=GREY + np.nan)),
+    "labels of another length": (NPZ, "a.npz: .*labels", array_file(images=GREY, labels=np.arange(3))),
+    "labels that are floats": (NPZ, "a.npz: .*labels", array_file(images=GREY, labels=np.ones(20))),
+    "a pickle": (NPZ, "a.npz: ", array_file(images=np.array([{"a": 1}] * 20, object))),
+    "integers of 64 bits": (NPZ, "a.npz: .*(uint8|int64)", array_file(images=GREY.astype(np.int64))),
+    "one axis": (NPZ, "a.npz: ", array_file(images=np.zeros(20, np.uint8))),
+    "no image at all": (NPZ, "a.npz: ", array_file(images=GREY[:0])),
+    "one image": (NPZ, "a.npz: ", array_file(images=GREY[:1])),
+    "sides of 30": (NPZ, "a.npz: .*(multiple|size)", array_file(images=np.zeros((20, 30, 30), np.uint8))),
+    "an npz that is text": (NPZ, "a.npz: ", lambda folder: (folder / "a.npz").write_text("no", encoding="utf-8")),
+    "an empty npz": (NPZ, "a.npz: ", lambda folder: (folder / "a.npz").touch()),
+    "a text": (["--data", "a.txt"], "is no folder and no array", lambda folder: (folder / "a.txt").touch()),
+    "a device": (["--data", "/dev/null"], "is no folder and no array"),
+    "an empty folder": (MINE, "mine: ", empty_folder),
+    "a folder of texts": (MINE, "mine: ", pictures_in(("a.txt", "a"), ("b.md", "b"))),
+    "a picture that is none": (MINE, "1 of 21 files is no image: x.png", pictures_in(*PICTURES, ("x.png", "none"))),
+    "no picture that is one": ([*MINE, "--skip-bad"], "mine: ", pictures_in(("x.png", "none"), ("y.jpg", ""))),
+    "one picture that is one": ([*MINE, "--skip-bad"], "mine: ", pictures_in(("x.png", "none"), ("y.png", 8))),
+    "mixed sizes": (MINE, "mine: .*size", pictures_in(*PICTURES, ("x.png", 12))),
+    "image size 30": ([*MINE, "--image-size", 30], "multiple of 4", pictures_in(*PICTURES)),
+    "image size 2": ([*MINE, "--image-size", 2], "--image-size must be", pictures_in(*PICTURES)),
+    "image size 10^6": ([*MINE, "--image-size", 10**6], "image size 1000000", pictures_in(*PICTURES)),
+    "image size 10^6, digits": (["--image-size", 10**6], "image size 1000000"),
+    "two channels": (["--channels", 2], "tyro: --channels"),
+}  # fmt: skip
+for script, (name, case) in zip(itertools.cycle(PAPERS), IMAGE_CASES.items(), strict=False):
+    rows([script], {name: case})
+rows(
+    ["vae_paper"],
+    {
+        "classes that are not there": (
+            ["--conditional", *NPZ], "--conditional needs classes, and --data .*a.npz has none", array_file(images=GREY)
+        ),
+        "classes of a flat folder": (["--conditional", *MINE], "--conditional needs classes", pictures_in(*PICTURES)),
+    },
+)  # fmt: skip
+
+# --- Level 3: weights and runs that are another's --------------------------------------------------------------------
+
+DEFAULT = level_script.default_model(2)
+SMALL = {"architecture": "mlp", "hidden_dims": (4,), "latent_dim": 2}
+MODELS = {
+    "VAE": lambda: vae_paper.VAE(**SMALL),
+    "Gaussian VAE": lambda: vae_paper.VAE(**SMALL, likelihood="gaussian"),
+    "conditional VAE": lambda: ConditionalVAE(num_classes=10, **SMALL),
+    "conditional VAE of 3": lambda: ConditionalVAE(num_classes=3, **SMALL),
+    "autoencoder": lambda: Autoencoder(**SMALL),
+    "VAE of 8x8": lambda: vae_paper.VAE(**SMALL, image_shape=(1, 8, 8)),
+    "IWAE": lambda: IWAE(k=2, **SMALL),
+    "beta-TCVAE": lambda: BetaTCVAE(dataset_size=80, **SMALL),
+    "FactorVAE": lambda: FactorVAE(discriminator_width=4, discriminator_depth=1, **SMALL),
+    "VQ-VAE": lambda: VQVAE(num_codes=2, code_dim=2),
+}
+
+
+@cache
+def saved_model(name):
+    with tempfile.TemporaryDirectory() as folder:
+        MODELS[name]().save_weights(Path(folder, "w"))
+        return Path(folder, "w").read_bytes()
+
+
+def default_weights(model=(), **changes):
+    return weights(weights_metadata(DEFAULT | dict(model)), **changes)
+
+
+def model_of(name):
+    return lambda folder: (folder / "w.safetensors").write_bytes(saved_model(name))
+
+
+OWN_CLASS = {"iwae": "IWAE", "beta_tcvae": "BetaTCVAE", "factor_vae": "FactorVAE", "vq_vae": "VQVAE"}
+for script, own in OWN_CLASS.items():
+    for other in ("VAE", "autoencoder", "IWAE", "beta-TCVAE", "FactorVAE", "VQ-VAE"):
+        if other.replace("-", "").lower() != own.lower():
+            rows([script], {f"the weights of a {other}": (NAMED, f"does not describe a {own}", model_of(other))})
+rows(["vae_paper"], {"the weights of a VQ-VAE": (NAMED, "does not describe a VAE", model_of("VQ-VAE"))})
+rows(
+    PATHS,
+    {f"a real {name}": (NAMED, "holds another model", model_of(name)) for name in ("Gaussian VAE", "autoencoder")},
+)
+rows(
+    PAPERS,
+    {
+        "weights that are text": (NAMED, "not a whole", lambda folder: (folder / "w.safetensors").write_bytes(b"no")),
+        "weights that are empty": (NAMED, "is not a whole", lambda folder: (folder / "w.safetensors").touch()),
+        "weights that are a folder": (["--weights", "."], "no weights at"),
+        "weights of nobody": (NAMED, "does not describe a .*'GAN'", described(**{"class": "GAN"})),
+        "weights of a list": (NAMED, "does not describe a", described(**{"class": ["VAE"]})),
+        "weights of no class": (NAMED, "does not describe a", described(latent_dim=2)),
+        "weights of 10^12 latents": (
+            NAMED, "does not describe a|would need .* GiB", described(**{"class": "VAE", "latent_dim": 10**12})
+        ),
+        "weights of latents in text": (NAMED, "does not describe a", described(**{"class": "VAE", "latent_dim": "2"})),
+        "weights of an unknown option": (NAMED, "does not describe a", described(**{"class": "VAE", "depth": 2})),
+        "weights of images in text": (NAMED, "does not describe a", described(**{"class": "VAE", "image_shape": "a"})),
+        "metadata that is no JSON": (NAMED, "not JSON", weights({"model": "{class: VAE"})),
+        "metadata without bottom": (NAMED, "not JSON", weights({"model": "[" * 100_000})),
+        "metadata that is a list": (NAMED, "must be a JSON object", weights({"model": "[1, 2]"})),
+    },
+)  # fmt: skip
+rows(
+    ["vae_paper"],
+    {
+        "a NaN in the weights": (NAMED, "holds NaN", default_weights(**{"encoder.mu.bias": np.nan})),
+        "weights of other shapes": (NAMED, "has shape", default_weights({"latent_dim": 3})),
+        "weights of other names": (NAMED, "missing or unknown", default_weights({"architecture": "mlp"})),
+        "sigma 0": (NAMED, "sigma must be", default_weights({"likelihood": "gaussian", "sigma": 0})),
+        "data of another size": (
+            [*NAMED, "--data", "a.npz"], r"has images \(1, 8, 8\), the model takes \(1, 28, 28\)",
+            lambda folder: (model_of("VAE")(folder), array_file(images=GREY)(folder)),
+        ),
+        "digits to a model of 8x8": (NAMED, r"has images \(1, 28, 28\), the model takes", model_of("VAE of 8x8")),
+        "an option of the model": ([*NAMED, "--latent-dim", 5], "leave out --latent-dim", model_of("VAE")),
+        "weights and a run": ([*NAMED, "--resume", "run"], "", lambda folder: (model_of("VAE")(folder), a_run(folder))),
+    },
+)  # fmt: skip
+
+
+def train_run(folder, data="digits", train_images=None, name="run", **options):
+    """A short run of the VAE, as a user's would lie in a folder."""
+    config = vae_paper.VaeConfig(**SMALL | options, data=str(data), train_images=train_images, epochs=1)
+    images = [load_resident(config, split) for split in ("train", "test")]
+    model = initialised(vae_paper.build_model, config, images[0])
+    (folder / name).mkdir()
+    with contextlib.redirect_stderr(io.StringIO()):
+        train(model, *images, config, folder / name, script="vae_paper.py")
+
+
+@cache
+def saved_run():
+    with tempfile.TemporaryDirectory() as folder:
+        train_run(Path(folder))
+        return {path.name: path.read_bytes() for path in Path(folder, "run").iterdir()}
+
+
+def a_run(folder, name="run", **changes):
+    """Writes that run; changes: of its files, by name without ending, None for one that is not there."""
+    (folder / name).mkdir()
+    (folder / name / ".lock").touch()
+    for file, content in saved_run().items():
+        content = changes.get(file.partition(".")[0], content)
+        if callable(content):
+            content = content(saved_run()[file])
+        if content is not None:
+            (folder / name / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def run_with(**changes):
+    """changes: text, bytes, or a function of the file's own bytes."""
+    return lambda folder: a_run(folder, **changes)
+
+
+def run_of(name):
+    """Writes that run with the weights of another model."""
+    return run_with(model=lambda _: saved_model(name))
+
+
+def state_with(**changes):
+    """A resume state, some entries of which are others; its checksum fits."""
+
+    def changed(content):
+        state = torch.load(io.BytesIO(content[:-32]), weights_only=True) | changes
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
+
+    return run_with(resume=changed)
+
+
+def json_with(**changes):
+    """The text of a .json file, some entries of which are others."""
+    return lambda content: json.dumps(json.loads(content) | changes)
+
+
+def run_of_changed_images(folder):
+    array_file(images=GREY)(folder)
+    train_run(folder, folder / "a.npz")
+    array_file(images=GREY + np.uint8(9))(folder)
+
+
+def run_of_lost_images(folder):
+    array_file(images=GREY)(folder)
+    train_run(folder, folder / "a.npz")
+    (folder / "a.npz").unlink()
+
+
+RESUME = ["--resume", "run", "--epochs", 2]
+rows(
+    ["vae_paper"],
+    {
+        "a flipped byte": (RESUME, "checksum", run_with(resume=lambda content: bytes([content[0] ^ 1]) + content[1:])),
+        "half a state": (RESUME, "is not the whole state", run_with(resume=lambda content: content[:1000])),
+        "an empty state": (RESUME, "is not the whole state", run_with(resume=b"")),
+        "a state that is text": (RESUME, "is not the whole state", run_with(resume="state" * 100)),
+        "a run without a state": (RESUME, "no resume.pt in run", run_with(resume=None)),
+        "a state of another script": (RESUME, "was left by iwae.py", state_with(script="iwae.py")),
+        "a state without options": (RESUME, "is not the whole state", state_with(config=[])),
+        "a state with 10^12 latents": (RESUME, "would need .* GiB", state_with(config={"latent_dim": 10**12})),
+        "a state of a NaN": (RESUME, "is not the whole state", state_with(config={"beta": float("nan")})),
+        "a state of unknown options": (RESUME, "unknown options: gammma", state_with(config={"gammma": 1})),
+        "a state of no threads": (RESUME, "is not the whole state", state_with(threads=0)),
+        "images that are gone": (RESUME, "nothing is at .*a.npz", run_of_lost_images),
+        "fewer epochs than it has": (["--resume", "run", "--epochs", 0], "--epochs", a_run),
+        "another option": ([*RESUME, "--lr", 1], "--lr was 0.001, cannot become 1.0", a_run),
+        "another folder": ([*RESUME, "--out", "new"], "--out was None, cannot become new", a_run),
+        "other weights": ([*RESUME, "--weights", "w"], "--weights was None, cannot become w", a_run),
+    },
+)  # fmt: skip
+rows(PAPERS[1:], {"the VAE's run": (RESUME, "was left by vae_paper.py: go on with that script", a_run)})
+rows(PAPERS, {"a run that is done": (["--out", "run"], "--out run is not empty", a_run)})
+rows(
+    PAPERS,
+    {
+        "a folder with a null": (["--out", "a\0b"], "null"),
+        "a folder too long": (["--out", "d" * 5000], "too long"),
+        "a link to nowhere": (["--out", "link"], "cannot write to --out link", link_to_nowhere),
+        "a device for a folder": (["--out", "/dev/null"], "cannot write to --out /dev/null"),
+    },
+)
+
+# --- Level 3: what is asked of finished runs -------------------------------------------------------------------------
+
+COMMANDS = {"log-likelihood": [], "anomalies": ["--out", "new.png"], "uncertainty": ["--out", "new.png"]}
+LOOKED_AT = {
+    "a run that is not there": ([], "no weights at run/model.safetensors"),
+    "a run without weights": ([], "no weights at run/model.safetensors", run_with(model=None)),
+    "a run without config": ([], "run/config.json does not say what the model was trained on", run_with(config=None)),
+    "a config that is text": ([], "run/config.json is not the config.json of a run", run_with(config="text")),
+    "a config that is empty": ([], "run/config.json is not the config.json of a run", run_with(config="")),
+    "a config that is a list": ([], "run/config.json does not describe a model", run_with(config="[]")),
+    "a config without bottom": ([], "run/config.json is not the config.json", run_with(config="[" * 100_000)),
+    "a config that is no UTF-8": ([], "run/config.json is not the config.json", run_with(config=b"\xff{}")),
+    "training that is text": ([], "training must be a table", run_with(config=json_with(training="text"))),
+    "training without data": ([], "does not say what the model was trained", run_with(config=json_with(training={}))),
+    "training on a number": ([], "config.json: data must be", run_with(config=json_with(training={"data": 1}))),
+    "training on nobody's data": ([], "digitz", run_with(config=json_with(training={"data": "digitz"}))),
+    "binarised somehow": (
+        [], "binarisation must be", run_with(config=json_with(training={"data": "digits", "binarisation": "a"}))
+    ),
+    "damaged weights": ([], "is not a whole .safetensors file", run_with(model=b"no")),
+    "an autoencoder": ([], "holds an autoencoder, which has no distribution", run_of("autoencoder")),
+    "a VQ-VAE": ([], "does not describe a VAE", run_of("VQ-VAE")),
+    "a model of 8x8": ([], r"has images \(1, 28, 28\), the model takes \(1, 8, 8\)", run_of("VAE of 8x8")),
+    "a model of 3 classes": ([], "digits has 10 classes, .* one of 3", run_of("conditional VAE of 3")),
+    "images above the set": (["--images", 21], "--images 21: expected 1 to 20", a_run),
+    "2^63 images": (["--images", 2**63], "--images 9223.*: expected 1 to 20", a_run),
+    "10^9 samples": (["--k", 10**9], "would need .* GiB|samples of", a_run),
+    "seed 2^63": (["--seed", 2**63], "--seed must be", a_run),
+    "no device": (["--device", "tpu"], "unknown --device tpu", a_run),
+    "data that is not there": (["--data", "absent.npz"], "nothing is at .*absent.npz", a_run),
+    "a mistyped name": (["--data", "digitz"], "unknown data set 'digitz'", a_run),
+    "empty data": (["--data", ""], "", a_run),
+    "an empty run": (["--run", ""], "", a_run),
+    "no run": (None, "tyro: "),
+}  # fmt: skip
+for name, (arguments, *rest) in LOOKED_AT.items():
+    for command, own in COMMANDS.items():
+        if (command, name) != ("log-likelihood", "10^9 samples"):  # it takes so many, a few at a time
+            given = [command, *own] if arguments is None else [command, "--run", "run", *own, *arguments]
+            rows(["likelihood"], {f"{command}, {name}": (given, *rest)})
+NEW = {
+    "a picture that is there": ("old.png", "exists and is not overwritten"),
+    "a missing folder": ("missing/new.png", "expected a .png in a folder that exists"),
+    "no picture": ("new.jpg", "expected a .png in a folder that exists"),
+    "a picture without a name": ("", "--out"),
+    "a picture with a null": ("a\0b.png", "null"),
+    "a name too long": ("n" * 5000 + ".png", "too long"),
+    "a link to nowhere": ("link.png", "exists|cannot write"),
+}
+
+
+def old_picture(folder):
+    a_run(folder)
+    (folder / "old.png").touch()
+    (folder / "old.csv").touch()
+    (folder / "link.png").symlink_to(folder / "nowhere" / "at" / "all")
+
+
+for name, (out, says) in NEW.items():
+    for command in ("anomalies", "uncertainty"):
+        rows(["likelihood"], {f"{command}, {name}": ([command, "--run", "run", "--out", out], says, old_picture)})
+    rows(["pictures"], {name: (["--runs", "run", "--out", out], says, old_picture)})
+rows(["likelihood"], {"no command": ([], "tyro: ")})
+
+
+def two_runs(**changes):
+    def given(folder):
+        a_run(folder)
+        a_run(folder, "other", **changes)
+
+    return given
+
+
+BOTH = ["--runs", "run", "other", "--out", "new.png"]
+rows(
+    ["pictures"],
+    {
+        "one run twice": (["--runs", "run", "run", "--out", "new.png"], "--runs names run twice", a_run),
+        "no run": (["--runs", "--out", "new.png"], "--runs"),
+        "an empty run": (["--runs", "", "--out", "new.png"], ""),
+        "a run that is not there": (BOTH, "no summary.json in other", a_run),
+        "a summary that is text": (BOTH, "other/summary.json is not that of a VAE", two_runs(summary="text")),
+        "a summary that is a list": (BOTH, "other/summary.json is not that of a VAE", two_runs(summary="[]")),
+        "a summary without bottom": (BOTH, "other/summary.json is not that of a VAE", two_runs(summary="[" * 100_000)),
+        "a summary of no epoch": (BOTH, "is not that of a VAE", two_runs(summary=json_with(last_epoch={}))),
+        "a summary of text": (
+            BOTH, "is not that of a VAE",
+            two_runs(summary=json_with(last_epoch={"test_kl_divergence": "a", "test_reconstruction_nll": 1})),
+        ),
+        "a summary of NaN": (
+            BOTH, "holds NaN or infinity",
+            two_runs(summary=json_with(last_epoch={"test_kl_divergence": np.nan, "test_reconstruction_nll": 1})),
+        ),
+        "other data": (BOTH, "other has data mnist, run has digits", two_runs(summary=json_with(data="mnist"))),
+        "another binarisation": (BOTH, "has binarisation fresh", two_runs(summary=json_with(binarisation="fresh"))),
+        "another likelihood": (BOTH, "has likelihood gaussian", two_runs(summary=json_with(likelihood="gaussian"))),
+        "a config that is text": (BOTH, "other/config.json is not", two_runs(config="text")),
+    },
+)  # fmt: skip
+
+
+RESTORED = {  # what is found out when the run would go on
+    "a state without a model": (state_with(model={}), "does not fit this model"),
+    "a state without optimizers": (state_with(optimizers={}), "does not fit this model"),
+    "a state without sums": (state_with(sums={}), "does not fit this model"),
+    "a state of a step too many": (state_with(step=10**6), "does not fit this model"),
+    "a state of other images": (state_with(images=["a", "b"]), "are not those that the run was started with"),
+    "images that changed": (run_of_changed_images, "are not those that the run was started with"),
+}
+
+
+@pytest.mark.parametrize("name", RESTORED)
+def test_a_run_is_not_gone_on_with_in_one_line(refused, monkeypatch, tmp_path, name):
+    given, says = RESTORED[name]
+    given(tmp_path)
+    (tmp_path / "run" / ".lock").touch()
+    monkeypatch.setattr(experiment, "train", train)
+    assert says in refused("vae_paper", *RESUME)
+
+
+@pytest.mark.parametrize("data", ["mine", "a.npz"])
+def test_images_beyond_the_memory_are_refused_before_one_is_read(refused, monkeypatch, tmp_path, data):
+    pictures_in(*PICTURES)(tmp_path)
+    array_file(images=GREY)(tmp_path)
+    monkeypatch.setattr(input_checks, "total_memory", lambda: 2**20)
+    monkeypatch.setattr("image_folder.decode", lambda *args: pytest.fail("read a picture"))
+    message = refused("vae_paper", "--data", data, "--image-size", 4096)
+    assert "2 images of 4096x4096 would need 1 GiB of memory" in message
+
+
+@pytest.mark.parametrize("script", ["vae_paper", "iwae"])
+def test_a_folder_with_an_owner_is_not_shared(refused, tmp_path, script):
+    (tmp_path / "run").mkdir()
+    with run_files.lock_run_folder(tmp_path / "run"):
+        assert "belongs to a run that is still going" in refused(script, "--out", "run")
+
+
+def test_a_run_with_an_owner_is_not_gone_on_with(refused, tmp_path):
+    a_run(tmp_path)
+    with run_files.lock_run_folder(tmp_path / "run"):
+        assert "another process is at work on the run in run" in refused("vae_paper", *RESUME)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_it_is_refused_in_one_line(refused, tmp_path, name):
     script, args, says, given = ROWS[name]
     if given:
         given(tmp_path)
-    message = refused(script, *args, own=not re.match(r"\(?argument", says))  # those of argparse show the usage too
-    assert re.search(says, message.splitlines()[-1]), message
+    # argparse's own messages show the usage too, tyro's stand in a box.
+    message = refused(script, *args, own=not re.match(r"\(?argument|tyro: ", says))
+    line = " ".join(message.replace("│", " ").split()) if says.startswith("tyro: ") else message.splitlines()[-1]
+    assert re.search(says.removeprefix("tyro: "), line), message
 
 
 def test_there_are_many_rows():
@@ -226,6 +768,36 @@ def test_a_tilde_is_the_home_folder(here, monkeypatch, capsys, script):
     assert names_in(here / "home" / "x") == {"samples.png", "reconstructions.png"}
     assert names_in(here) == {"home", "w.safetensors"}
     main(["--weights=~/../w.safetensors"])
+
+
+def test_a_tilde_is_the_home_folder_at_level_3_too(here, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    (here / "home").mkdir()
+    a_run(here / "home")
+    monkeypatch.setattr("pictures.draw_all", lambda folder, *args: (folder / "samples.png").touch())
+    vae_paper.main(["--weights=~/run/model.safetensors", "--out=~/x"])
+    assert names_in(here / "home" / "x") == {"samples.png"}
+    likelihood.main(["uncertainty", "--run=~/run", "--images", "1", "--k", "2", "--out=~/doubt.png"])
+    pictures.main(["--runs=~/run", "--out=~/curve.png"])
+    assert names_in(here / "home") == {"run", "x", "doubt.png", "curve.png"}
+    assert not names_in(here) - {"home"}
+
+
+def test_a_batch_of_any_size_and_own_images_train(here, monkeypatch, capsys):
+    monkeypatch.setattr("pictures.draw_all", lambda *args: None)
+    pictures_in(*PICTURES, ("x.png", "none"))(here)
+    small = ["--architecture", "mlp", "--hidden-dims", "4", "--epochs", "1", "--batch-size", str(2**63)]
+    vae_paper.main([*small, "--data", "mine", "--skip-bad", "--out", "run"])
+    assert {"model.safetensors", "resume.pt", "metrics.csv"} < names_in(here / "run")
+    assert "1 files are no images and are left out" in capsys.readouterr().err
+
+
+def test_a_run_of_level_2_is_looked_at(here, capsys):
+    (here / "run").mkdir()
+    vae_lowlevel.save_weights(here / "run" / "model.safetensors", vae_lowlevel.init_params(0, 2))
+    run_files.write_config(here / "run", "vae_lowlevel.py", DEFAULT, {"data": "digits", "seed": 0})
+    likelihood.main(["log-likelihood", "--run", "run", "--k", "2", "--images", "3"])
+    assert "-log p(x), k=2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("script", PATHS)
@@ -545,6 +1117,7 @@ def test_trained_weights_that_find_no_room_anywhere(here, monkeypatch, capsys, f
 def process(command, cwd, **environment):
     """Run a shell line in which {script} names are commands; the status is that of the script in a pipe."""
     scripts = {name: f"{sys.executable} {ROOT / path}" for name, path in PATHS.items()}
+    scripts["vae_paper"] = f"{sys.executable} {ROOT / 'paper' / 'vae_paper.py'}"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command.format(**scripts)],
         cwd=cwd, capture_output=True, text=True, errors="replace", env=os.environ | environment,
@@ -571,6 +1144,7 @@ STREAMS = {  # name: (shell line, exit status, stdout, all of stderr, environmen
     "help in ASCII": ("{vae_numpy} --help", 0, "usage: .*", "", {"PYTHONIOENCODING": "ascii"}),
     "help in cp1252": ("{vae_numpy} --help", 0, "usage: .*", "", {"PYTHONIOENCODING": "cp1252"}),
     "a path that ASCII cannot say": ("{vae_numpy} --weights räder", 2, "", r".*no weights at r\?+der.*\n", ASCII),
+    "level 3's help in ASCII": ("{vae_paper} --help", 0, "usage: .*", "", {"PYTHONIOENCODING": "ascii"}),
     "no current folder": ("mkdir x; cd x; rmdir ../x; {vae_numpy}", 1, "", r".*the current directory is gone.*\n"),
 }  # fmt: skip
 
@@ -590,6 +1164,38 @@ def test_pictures_are_saved_without_a_reader_in_any_locale_and_into_no_stream(tm
     done = process("{vae_numpy} --out 'bilder ü' 2>&- | true", tmp_path, **ASCII)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert names_in(tmp_path / "bilder ü") == {"samples.png", "reconstructions.png"}
+
+
+TINY = "{vae_paper} --architecture mlp --hidden-dims 4 --latent-dim 2 --train-images 8 --epochs 1 --device cpu"
+DRAWN = {f"{name}.png" for name in ("loss_curves", "reconstructions", "samples", "latent_space", "interpolation")}
+
+
+@pytest.mark.slow
+def test_level_3_trains_and_draws_without_a_reader_in_any_locale_and_into_no_stream(tmp_path):
+    done = process(f"{TINY} --out 'lauf ü' 2>&- | true", tmp_path, **ASCII)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert {"resume.pt", "model.safetensors", "metrics.csv"} | DRAWN < names_in(tmp_path / "lauf ü")
+
+
+@pytest.mark.slow
+def test_level_3_may_lose_its_reader_after_a_line(tmp_path):
+    done = process(f"{TINY} --out run | head -1", tmp_path)
+    assert done.returncode == 0
+    assert re.fullmatch("digits, test set: 357 images.*\n", done.stdout)
+    assert names_in(tmp_path / "run") > DRAWN
+
+
+def test_an_interrupt_in_the_pictures_is_one_line_and_the_run_goes_on(here, monkeypatch, capsys):
+    library = here.parent / "library" / "matplotlib"
+    library.mkdir(parents=True)
+    library.joinpath("__init__.py").write_text(CTRL_C, encoding="utf-8")
+    done = process(f"{TINY} --out run", here, PYTHONPATH=str(library.parent))
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1].startswith("vae_paper.py: interrupted")
+    assert {"resume.pt", "model.safetensors"} < names_in(here / "run")
+    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda return_X_y: (DIGITS, LABELS))  # that process's
+    vae_paper.main(["--resume", "run"])
+    assert names_in(here / "run") > DRAWN
 
 
 def test_a_closed_stderr_does_not_stop_training(tmp_path):
@@ -612,6 +1218,7 @@ def test_the_table_of_the_levels_may_lose_its_reader(tmp_path):
     assert re.fullmatch("digits, test set: 357 images.*\n", done.stdout)
 
 
+CTRL_C = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
 INTERRUPTS = {  # script and flags, the package whose import Ctrl-C meets
     "level 1 at its start": ("{vae_numpy}", "numpy"),
     "level 1 in its data": ("{vae_numpy} --out run", "sklearn"),
@@ -625,8 +1232,7 @@ INTERRUPTS = {  # script and flags, the package whose import Ctrl-C meets
 def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, name):
     command, package = INTERRUPTS[name]
     (tmp_path / "library" / package).mkdir(parents=True)
-    ctrl_c = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
-    (tmp_path / "library" / package / "__init__.py").write_text(ctrl_c, encoding="utf-8")
+    (tmp_path / "library" / package / "__init__.py").write_text(CTRL_C, encoding="utf-8")
     (tmp_path / "here").mkdir()
     done = process(command, tmp_path / "here", PYTHONPATH=str(tmp_path / "library"))
     assert done.returncode == 130

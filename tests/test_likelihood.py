@@ -396,10 +396,11 @@ def test_anomalies_shows_the_highest_scores(run, tmp_path, score):
     assert err == f"picture in {picture}, all scores in {table}\n"
     with table.open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["image", f"{score} score (nats)", "above the threshold"]
+    assert header == ["image", "class", f"{score} score (nats)", f"above the threshold of {threshold:.4f}"]
     assert [row[0] for row in rows] == [f"image {n * 357 // 60}" for n in scores.argsort(descending=True).tolist()]
-    np.testing.assert_allclose([float(row[1]) for row in rows], scores.sort(descending=True).values, atol=1e-4)
-    assert [row[2] for row in rows] == above * ["yes"] + (60 - above) * ["no"]
+    assert [row[1] for row in rows] == [str(labels[n].item()) for n in scores.argsort(descending=True).tolist()]
+    np.testing.assert_allclose([float(row[2]) for row in rows], scores.sort(descending=True).values, atol=1e-4)
+    assert [row[3] for row in rows] == above * ["yes"] + (60 - above) * ["no"]
     assert matplotlib.image.imread(picture)[..., :3].std() > 0.1
 
 
