@@ -58,7 +58,7 @@ class TrainingConfig(ImageOptions):
 
 
 SHARED = {each.name for each in fields(TrainingConfig)}  # by all scripts; what a paper adds describes its model
-MAY_CHANGE = ("data", "epochs", "device", "save_seconds", "resume")  # on resume; the images must be the same
+MAY_CHANGE = ("epochs", "device", "save_seconds", "resume")  # on resume
 
 
 def parse_config(config_class, argv, script, load_model):
@@ -94,7 +94,8 @@ def parse_config(config_class, argv, script, load_model):
         config.data = os.path.abspath(own)
     for name in sorted(known):
         was, now = getattr(ours, name), getattr(config, name)
-        if state and name not in MAY_CHANGE and was != now:
+        moved = name == "data" and not {was, now} & set(NAMES)  # whether the images are the same is seen on loading
+        if state and name not in MAY_CHANGE and was != now and not moved:
             raise ValueError(f"--resume goes on with the run as it was: {flag(name)} was {was}, cannot become {now}")
         if model and name not in SHARED and was != now:
             raise ValueError(f"--weights names a model: leave out {flag(name)}, which is {was} there")

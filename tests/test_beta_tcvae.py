@@ -4,8 +4,6 @@ loss against one written out here. And what couples the images of a batch, here 
 
 import itertools
 import math
-import subprocess
-import sys
 from dataclasses import fields
 
 import numpy as np
@@ -583,17 +581,6 @@ def test_one_image_is_refused_in_one_sentence(name, estimator):
     model = tiny_model(name, **({"estimator": estimator} if name == "BetaTCVAE" else {}))
     with pytest.raises(ValueError, match=r"^one image says nothing about the others: expected a batch of at least 2$"):
         model.terms(*random_batch(model, 1))
-
-
-@BOTH
-def test_a_fresh_process_loads_a_model_that_it_never_imported(name, tmp_path):
-    tiny_model(name).save(tmp_path)
-    program = (
-        "import sys\nfrom vae_paper import VAE\nassert not {'beta_tcvae', 'factor_vae'} & sys.modules.keys()\n"
-        "print(type(VAE.load(sys.argv[1])).__name__)"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == (f"{name}\n", "")
 
 
 @BOTH

@@ -379,7 +379,7 @@ rows(
 
 # --- Level 3: weights and runs that are another's --------------------------------------------------------------------
 
-DEFAULT = level_script.default_model(2)
+DEFAULT = run_files.default_model(2)
 SMALL = {"architecture": "mlp", "hidden_dims": (4,), "latent_dim": 2}
 MODELS = {
     "VAE": lambda: vae_paper.VAE(**SMALL),
@@ -789,7 +789,7 @@ def test_a_batch_of_any_size_and_own_images_train(here, monkeypatch, capsys):
     small = ["--architecture", "mlp", "--hidden-dims", "4", "--epochs", "1", "--batch-size", str(2**63)]
     vae_paper.main([*small, "--data", "mine", "--skip-bad", "--out", "run"])
     assert {"model.safetensors", "resume.pt", "metrics.csv"} < names_in(here / "run")
-    assert "1 files are no images and are left out" in capsys.readouterr().err
+    assert "left out, as they are no images: 'x.png'" in capsys.readouterr().err
 
 
 def test_a_run_of_level_2_is_looked_at(here, capsys):

@@ -5,8 +5,6 @@ with the densities of torch.distributions; its gradients likewise.
 import copy
 import math
 import re
-import subprocess
-import sys
 from dataclasses import fields
 
 import numpy as np
@@ -481,13 +479,3 @@ def test_the_elbo_is_minus_the_two_terms():
         kl = torch_kl_divergence(Normal(mu, torch.exp(logvar).sqrt()), prior).sum(dim=1)
         close(model.elbo(x, eps), log_p - kl, 1e-12)
         close(model.elbo(x, eps, beta=0.25), log_p - 0.25 * kl, 1e-12)
-
-
-def test_a_fresh_process_loads_an_iwae_that_it_never_imported(tmp_path):
-    small_iwae(3, "dreg").save(tmp_path)
-    program = (
-        "import sys\nfrom vae_paper import VAE\nassert 'iwae' not in sys.modules\n"
-        "print(type(VAE.load(sys.argv[1])).__name__)"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("IWAE\n", "")

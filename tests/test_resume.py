@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_models import PowerCutError, assert_same_weights, cut_after, few_images, new_model, without_clock
@@ -482,3 +483,19 @@ def test_kill_9_at_any_moment(tmp_path):
             command = ["--resume", str(folder)]
         assert kills > 0
         assert results(folder) == results(whole)
+
+
+def test_images_that_moved_are_found_again_and_others_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(2, 256, (40, 8, 8), dtype=np.uint8)
+    np.savez("here.npz", images=pixels)
+    flags = ["--architecture", "mlp", "--hidden-dims", "8", "--latent-dim", "2", "--device", "cpu"]
+    main(["--data", "here.npz", "--epochs", "1", "--out", "run", *flags])
+    Path("here.npz").rename("there.npz")
+    capsys.readouterr()
+    np.savez("others.npz", images=255 - pixels)
+    status, error = refused(Path("run"), capsys, "--epochs", "2", "--data", "others.npz")
+    assert (status, "not those that the run was started with" in error) == (2, True)
+    main(["--resume", "run", "--epochs", "2", "--data", "there.npz"])
+    assert json.loads(Path("run", "config.json").read_text())["training"]["data"] == str(tmp_path / "there.npz")
+    assert len(Path("run", "metrics.csv").read_text().splitlines()) == 3

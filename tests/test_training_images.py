@@ -386,3 +386,21 @@ def test_as_many_as_there_are_can_be_spread(count):
     assert training_images.spread(array, None) is array
     assert training_images.spread(array, 4).tolist() == [0, 2, 5, 7]
     assert training_images.spread(torch.arange(10), 10).tolist() == list(range(10))
+
+
+def classes(names, labels):
+    pixels = torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8)
+    return ResidentImages(pixels, torch.tensor(labels), class_names=names)
+
+
+def test_classes_are_matched_by_their_names():
+    images = classes(("apple", "pear"), [0, 1, 1])
+    assert images.in_classes(("apple", "pear")) is images
+    matched = images.in_classes(("fig", "pear", "apple"))
+    assert matched.labels.tolist() == [2, 1, 1]
+    assert matched.class_names == ("fig", "pear", "apple")
+    for names in (("apple", "fig"), ("apple",)):
+        with pytest.raises(ValueError, match="class 'pear', the model knows 'apple'"):
+            images.in_classes(names)
+    with pytest.raises(ValueError, match="have no classes, the model knows 'apple'"):
+        classes((), [0, 0]).in_classes(("apple",))
