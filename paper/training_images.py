@@ -106,9 +106,9 @@ class ResidentImages:
 class RenderedSprites(ResidentImages):
     """The sprites with the given numbers, drawn batch by batch: all of them would fill 3 GB. The label is the shape."""
 
-    def __init__(self, numbers, size, device, binarisation="none"):
+    def __init__(self, numbers, size, device, binarisation="none", split=SPLITS["train"]):
         labels = torch.from_numpy(factors_of(numbers)[:, 0]).to(device)
-        super().__init__(None, labels, binarisation, SHAPES)
+        super().__init__(None, labels, binarisation, SHAPES, split=split)
         self.numbers, self.size = numbers, size
 
     @property
@@ -150,11 +150,13 @@ def load_resident(images, split, device="cpu"):
         require(not asked, f"--data {options.data} are {SPRITES[options.data]}x{SPRITES[options.data]} and grey")
         numbers = torch.randperm(NUM_SPRITES, generator=torch.Generator().manual_seed(0)).numpy()
         numbers = numbers[:NUM_TEST_SPRITES] if split == "test" else numbers[NUM_TEST_SPRITES:]
-        sprites = RenderedSprites(spread(numbers, limit), SPRITES[options.data], device, options.binarisation)
+        sprites = RenderedSprites(
+            spread(numbers, limit), SPRITES[options.data], device, options.binarisation, SPLITS[split]
+        )
         if split == "train":  # black and white already, so that drawing them changes nothing
             return sprites
         pixels = sprites.pixels(torch.arange(len(sprites)))
-        return ResidentImages(pixels, sprites.labels, options.binarisation, SHAPES)
+        return ResidentImages(pixels, sprites.labels, options.binarisation, SHAPES, split=SPLITS[split])
     found = load_image_set(options.data, split, options.image_size, options.channels, options.skip_bad)
     if found.skipped and split != "test":
         note(f"left out, as they are no images: {listed(found.skipped)}")

@@ -1256,8 +1256,8 @@ import filelock
 start, out = float(sys.argv[1]), sys.argv[2] or None
 time.sleep(max(0, start - time.time()))
 with one_line_errors("a.py"), claim_run_folder(out, "a") as folder:
-    print(folder, flush=True)
     (folder / "result").write_text("x", encoding="utf-8")
+    print(folder, flush=True)
     time.sleep(0.3)
 """
 

@@ -44,6 +44,7 @@ def workplace(tmp_path):
     return tmp_path
 
 
+@pytest.mark.course
 def test_console_lines_run(workplace):
     for block in blocks("python"):  # one of them makes the images that are trained on
         subprocess.run([sys.executable, "-c", block], cwd=workplace, capture_output=True, check=True)
@@ -54,6 +55,7 @@ def test_console_lines_run(workplace):
     assert "the same" in done.stdout  # the diff between the levels' reports is empty
 
 
+@pytest.mark.course
 def test_python_blocks_run(workplace):
     for block in blocks("python"):
         done = subprocess.run([sys.executable, "-c", block], cwd=workplace, capture_output=True, text=True)
@@ -94,6 +96,7 @@ def test_every_line_of_the_papers_readme_is_tried():
     assert all(re.search(rf"/({'|'.join(CONFIGS)}|likelihood|pictures)\.py", line) for line in PAPER_LINES)
 
 
+@pytest.mark.course
 def test_the_papers_python_block_runs_on_the_folder_of_a_run(workplace):
     flags = ["--epochs", "1", "--discriminator-width", "8", "--out", "runs/factor"]
     for command in (["paper/factor_vae.py", *flags], ["-c", *blocks("python", PAPERS)]):

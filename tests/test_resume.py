@@ -434,6 +434,7 @@ def results(folder):
     return (folder / "model.safetensors").read_bytes(), [row[:1] + row[2:] for row in table]  # without the seconds
 
 
+@pytest.mark.slow
 def test_sigterm_then_resume_in_real_processes(tmp_path):
     flags = ["--epochs", "2", "--architecture", "mlp", "--hidden-dims", "16", "--batch-size", "8"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
