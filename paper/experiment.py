@@ -18,18 +18,10 @@ import torch.distributed as dist
 
 from level_script import one_line_errors, report_terms, typed
 from processes import LostProcessError, from_first, rank
+from resume import prepare_resume, read_options, read_state
 from run_files import claim_run_folder, lock_run_folder
 from trainable import built, flag, option, require
-from trainer import (
-    RESUME_STATE,
-    Interrupted,
-    check_trainable,
-    evaluate,
-    not_a_state,
-    prepare_resume,
-    read_state,
-    train,
-)
+from trainer import Interrupted, check_trainable, evaluate, train
 from training_images import NAMES, ImageOptions, describe, load_resident
 
 
@@ -81,7 +73,7 @@ def parse_config(config_class, argv, script, load_model):
     if given.resume:
         folder = Path(given.resume).expanduser()
         state = read_state(folder, script)
-        ours = saved_options(config_class, state["config"], folder / RESUME_STATE)
+        ours = read_options(state, config_class, folder)
     elif given.weights:
         model = load_model(Path(given.weights).expanduser())
         ours = config_class(**{name: value for name, value in vars(model.options).items() if name in known})
@@ -103,18 +95,6 @@ def parse_config(config_class, argv, script, load_model):
     if state and config.epochs < len(state["rows"]):
         raise ValueError(f"--epochs {config.epochs}, but the run in {config.resume} already has {len(state['rows'])}")
     return config, state, model
-
-
-def saved_options(config_class, config, path):
-    """The options that a resume state holds. Raises ValueError if they are not those of a run of this script."""
-    unknown = sorted(map(str, config.keys() - {each.name for each in fields(config_class)}))
-    try:
-        require(not unknown, f"unknown options: {', '.join(unknown)}")
-        options = config_class(**config)
-        options.check(flags=True)
-    except ValueError as error:
-        raise not_a_state(path, error) from None
-    return options
 
 
 def pick_device(name):

@@ -15,24 +15,20 @@ two processes give one process's numbers.
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import math
-import pickle
-import platform
 import signal
 import threading
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from input_checks import require_memory
-from level_script import note
 from processes import agreed, copy_first, gathered, num_processes, own_part, rank, sum_gradients, summed
+from resume import DAMAGES, check_fits, versions, write_state
 from run_files import write_beside
 from trainable import require
 
@@ -250,29 +246,11 @@ class Run:
             self.order.set_state(state["order"])
             if state["device"] == self.noise.device.type:  # another device draws other noise: there the seed's anew
                 self.noise.set_state(state["noise"])
-            self.check_restored(state["sums"])
+            check_fits(state, self.optimizers, len(self.train_images), len(self.batches()))
             self.sums = Sums.from_state(state["sums"], self.device)
         except DAMAGES as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the saved state does not fit this model ({reason}): start a new run") from None
-
-    def check_restored(self, sums):
-        """Raises ValueError for what PyTorch would take and stumble over in a later step, or silently ignore."""
-        order = torch.arange(len(self.train_images))
-        require(torch.equal(self.permutation.sort().values, order), "its data order is that of other images")
-        require(0 <= self.step < len(self.batches()), f"its epoch has no step {self.step}")
-        begun = (self.epoch, self.step) > (1, 0)
-        for name, optimizer in self.optimizers.items():
-            require(bool(optimizer.state) == begun, f"the optimizer of {name} has not seen the run's steps")
-            for parameter, moments in optimizer.state.items():
-                require(moments.keys() == {"step", "exp_avg", "exp_avg_sq"}, f"the optimizer of {name} is not Adam's")
-                for moment_name, moment in moments.items():
-                    shape = () if moment_name == "step" else parameter.shape
-                    require(getattr(moment, "shape", None) == shape, f"the optimizer of {name} is of another shape")
-        require(sums.keys() == {"names", "totals", "counts"}, "its sums are damaged")
-        totals, names = sums["totals"], sums["names"]
-        whole = totals is None if self.step == 0 else totals.shape == (len(sums["counts"]), len(set(names)))
-        require(whole and len(set(names)) == len(names), "its sums are damaged")
 
 
 def draw_batch(model, images, index, generator, dtype):
@@ -381,86 +359,7 @@ def stop_requests():
 
 # --- The folder of a run ---------------------------------------------------------------------------------------------
 
-RESUME_STATE = "resume.pt"
-DAMAGES = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, ValueError)
 NOT_OF_THE_RUN = ("out", "resume", "weights")  # options that say where files lie
-STATE = {  # what a resume state holds, and of which type
-    "script": str,
-    "config": dict,
-    "model": dict,
-    "optimizers": dict,
-    "order": torch.Tensor,
-    "noise": torch.Tensor,
-    "device": str,
-    "epoch": int,
-    "step": int,
-    "seconds": float,
-    "permutation": torch.Tensor,
-    "sums": dict,
-    "rows": list,
-    "threads": int,
-    "processes": int,
-    "images": list,
-    "versions": dict,
-}
-
-
-def write_state(folder, state):
-    """Commit a run's state: its bytes and behind them their checksum, since a flipped bit would train on unnoticed."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
-    write_beside(folder / RESUME_STATE, content + hashlib.sha256(content).digest())
-
-
-def read_state(folder, script):
-    """The resume state of a run that `script` left in a folder.
-
-    Raises FileNotFoundError if there is none, ValueError if it is damaged or another script's.
-    """
-    path = Path(folder) / RESUME_STATE
-    if not path.is_file():
-        raise FileNotFoundError(f"no {RESUME_STATE} in {folder}: --resume expects the folder of a run that was saved")
-    content = path.read_bytes()
-    content, checksum = content[:-32], content[-32:]
-    try:
-        require(hashlib.sha256(content).digest() == checksum, "its checksum does not fit")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        require(isinstance(state, dict), f"it is a {type(state).__name__}")
-        for name, kind in STATE.items():
-            require(isinstance(state.get(name), kind), f"its {name!r} is missing or damaged")
-        require(
-            min(state["epoch"], state["threads"], state["processes"]) >= 1 and state["threads"] <= 4096,
-            "its counters are damaged",
-        )
-        require([row_number(row) for row in state["rows"]] == list(range(1, state["epoch"])), "its 'rows' are damaged")
-        require(len({tuple(row) for row in state["rows"]}) <= 1, "its 'rows' differ in their columns")
-    except DAMAGES as error:
-        raise not_a_state(path, error) from None
-    if state["script"] != script:
-        raise ValueError(f"{path} was left by {state['script']}: go on with that script, not with {script}")
-    return state
-
-
-def not_a_state(path, error):
-    """The ValueError to raise for a resume state that cannot be what a run saved."""
-    reason = " ".join(str(error).split())
-    return ValueError(f"{path} is not the whole state of a run ({reason}): start a new one")
-
-
-def row_number(row):
-    """The epoch that a row of the table is about, or None if it is no row: numbers by name, with the seconds."""
-    numbers = isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values())
-    return row.get("epoch") if numbers and "seconds" in row else None
-
-
-def prepare_resume(state):
-    """Use the run's number of threads, which the last digits depend on; say which version or machine has changed."""
-    torch.set_num_threads(state["threads"])
-    now = versions() | {"processes": num_processes()}
-    for name, was in (state["versions"] | {"processes": state["processes"]}).items():
-        if was != now.get(name):
-            note(f"the run was started with {name} {was}, this is {now.get(name)}: last digits may differ")
 
 
 def write_derived(folder, model, state):
@@ -478,17 +377,3 @@ def write_derived(folder, model, state):
     summary |= {"likelihood": model.config().get("likelihood", "bernoulli")}
     summary |= {name: state[name] for name in ("device", "threads", "processes", "versions")}
     write_beside(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-
-
-def versions():
-    """What the last digits depend on beside the seed: the versions, and the type of the CPU."""
-    return {"python": platform.python_version(), "torch": str(torch.__version__), "cpu": cpu_type()}
-
-
-def cpu_type():
-    """The processor's name, as far as the system tells."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -7,20 +7,19 @@ import io
 import os
 
 import pytest
-import script_runs
 import torch
-from small_models import few_images
 from threadpoolctl import threadpool_limits
+
+import script_runs
+from in_process import contents
+from in_process import few_digits as digits_cut_short
+from small_models import few_images
 
 # The tests' batches are small: a second thread gains nothing, and where the cores are shared, waiting for it costs ten
 # times the work itself. One thread also adds numbers up in one order.
 os.environ["OMP_NUM_THREADS"] = "1"  # for the scripts that the tests start
 torch.set_num_threads(1)
 threadpool_limits(1)
-
-
-def files_below(folder):
-    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def refused(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "train", no_training)
 
     def call(script, *args, own=True, noted=False):
-        before = files_below(tmp_path)
+        before = contents(tmp_path)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stopped:
             importlib.import_module(script).main([str(arg) for arg in args])
@@ -49,7 +48,7 @@ def refused(tmp_path, monkeypatch):
         assert stopped.value.code == 2
         assert "Traceback" not in message
         assert out.getvalue() == ""
-        assert files_below(tmp_path) == before
+        assert contents(tmp_path) == before
         if own:  # our own message is one line; those of argparse and tyro also show the usage
             assert message.startswith(f"{script}.py: error: ")
             assert message.count("\n") == 1
@@ -69,7 +68,7 @@ def images():
 @pytest.fixture
 def few_digits():
     """Scikit-learn gives its first 250 digits only: 200 to train, 50 to test."""
-    with script_runs.few_digits():
+    with digits_cut_short():
         yield
 
 
@@ -88,7 +87,7 @@ def trained(tmp_path_factory):
     def train_once(script):
         cwd, paper = tmp_path_factory.mktemp(script), script_runs.PAPERS[script]
         flags = [*paper.flags, *paper.shared, *script_runs.ON_CPU, "--epochs", 2, "--out", "run"]
-        with script_runs.few_digits(), script_runs.nothing_replaced():
+        with digits_cut_short(), script_runs.nothing_replaced():
             done = script_runs.run(script, *flags, cwd=cwd)
         assert done.code == 0, done.stderr
         done.folder = cwd / "run"

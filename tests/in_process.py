@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import sklearn.datasets
 
+DIGITS, LABELS = sklearn.datasets.load_digits(return_X_y=True)
+
 
 def run_main(main, *args, cwd="."):
     """Call main() in a folder: its exit code, its stdout and its stderr."""
@@ -22,9 +24,8 @@ def run_main(main, *args, cwd="."):
 @contextlib.contextmanager
 def few_digits():
     """Scikit-learn gives its first 250 digits only: 200 to train, 50 to test."""
-    images, labels = sklearn.datasets.load_digits(return_X_y=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sklearn.datasets, "load_digits", lambda return_X_y: (images[:250], labels[:250]))
+        patch.setattr(sklearn.datasets, "load_digits", lambda return_X_y: (DIGITS[:250], LABELS[:250]))
         yield
 
 

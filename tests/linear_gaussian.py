@@ -5,10 +5,10 @@ maximum-likelihood solution as closed formulas. And densities of somebody else, 
 import math
 
 import torch
-from comparison import normals, seeded
 from torch.distributions import Bernoulli, MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl_divergence
 
+from comparison import normals, seeded
 from iwae import IWAE
 from vae_paper import VAE
 

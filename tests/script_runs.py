@@ -8,26 +8,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-import sklearn.datasets
-from in_process import run_main
 from PIL import Image
 
 import experiment
 import pictures
 import vq_vae
 from experiment import TrainingConfig
+from in_process import run_main
 from trainer import train
 
-DIGITS, LABELS = sklearn.datasets.load_digits(return_X_y=True)
 REAL = [(experiment, "train", train), (pictures, "draw_all", pictures.draw_all), (vq_vae, "draw", vq_vae.draw)]
-
-
-@contextlib.contextmanager
-def few_digits():
-    """Scikit-learn gives its first 250 digits only: 200 to train, 50 to test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sklearn.datasets, "load_digits", lambda return_X_y: (DIGITS[:250], LABELS[:250]))
-        yield
 
 
 @contextlib.contextmanager

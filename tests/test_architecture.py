@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comparison import random_params
 
 import vae_lowlevel
 import vae_numpy
 import vae_paper
+from comparison import random_params
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("numpy", "pytorch_lowlevel", "paper")
@@ -92,7 +92,7 @@ def test_no_level_imports_the_model_of_another(path):
 
 ROOMS = [  # of the paper level, from the ground upwards; a room uses those of the lines above its own
     {"processes", "trainable"},
-    {"schedules", "pictures"},
+    {"schedules", "pictures", "resume"},
     {"trainer", "training_images"},
     {"experiment"},
     {"vae_paper", "vq_vae"},

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from comparison import forget_description
 from safetensors.numpy import save_file
 
 import vae_numpy
 import vae_paper
+from comparison import forget_description
 
 FOLDERS = {"vae_numpy": "numpy", "vae_lowlevel": "pytorch_lowlevel", "vae_paper": "paper"}
 TRAINING = ("vae_lowlevel", "vae_paper")

@@ -11,8 +11,6 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from comparison import normals
-from tiny_models import TINY, correlated, random_batch, some_images, tiny_model
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
 import beta_tcvae
@@ -25,8 +23,10 @@ from beta_tcvae import (
     log_densities,
     stratified_log_weights,
 )
+from comparison import normals
 from experiment import TrainingConfig
 from factor_vae import FactorConfig
+from tiny_models import TINY, correlated, random_batch, some_images, tiny_model
 from trainer import evaluate, train
 from training_images import ResidentImages
 from vae_paper import VAE, log_normal

@@ -9,9 +9,9 @@ import functools
 import numpy as np
 import pytest
 import torch
-from comparison import assert_agree, functions_of, random_inputs, random_params, to_tensors
 
 import vae_lowlevel
+from comparison import assert_agree, functions_of, random_inputs, random_params, to_tensors
 from vae_paper import ConditionalVAE
 
 NUM_CLASSES, LATENT_DIM, NUM_IMAGES = 10, 7, 5

@@ -7,12 +7,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from in_process import contents
 from PIL import Image
-from script_runs import ON_CPU, PAPERS, metrics, own_config, run
 
 import pictures
 from experiment import pick_device
+from in_process import contents
+from script_runs import ON_CPU, PAPERS, metrics, own_config, run
 from trainable import TrainableModel
 
 pytestmark = pytest.mark.usefixtures("few_digits")

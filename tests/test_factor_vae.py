@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from comparison import normals
-from tiny_models import TINY, correlated, random_batch, some_images, tiny_model
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
+from comparison import normals
 from experiment import TrainingConfig
 from factor_vae import Discriminator, FactorVAE, permute_dims
+from tiny_models import TINY, correlated, random_batch, some_images, tiny_model
 from trainer import train
 from vae_paper import VAE
 

@@ -5,10 +5,10 @@ import functools
 import numpy as np
 import pytest
 import torch
-from comparison import assert_agree, paper_model, random_inputs, random_params, to_tensors
 
 import vae_lowlevel
 import vae_numpy
+from comparison import assert_agree, paper_model, random_inputs, random_params, to_tensors
 
 LATENT_DIM = 3
 PARAMS = random_params(1, LATENT_DIM, gain=1.3)

@@ -28,10 +28,8 @@ import numpy as np
 import pytest
 import sklearn.datasets
 import torch
-from comparison import assert_one_line, random_inputs
 from PIL import Image
 from safetensors.numpy import save_file
-from script_runs import own_config
 
 import experiment
 import input_checks
@@ -43,11 +41,13 @@ import vae_lowlevel
 import vae_numpy
 import vae_paper
 from beta_tcvae import BetaTCVAE
+from comparison import assert_one_line, random_inputs
 from experiment import SHARED, initialised
 from factor_vae import FactorVAE
 from image_data import load_uint8_images
 from iwae import IWAE
 from run_files import weights_metadata
+from script_runs import own_config
 from trainable import alternatives
 from trainer import train
 from training_images import load_resident

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from comparison import assert_one_line
 
+from comparison import assert_one_line
 from input_checks import check_arrays, check_finite, check_images, check_labels, check_latents, require_memory
 
 KINDS = {np.ndarray: np.asarray, torch.Tensor: torch.tensor}

@@ -10,7 +10,13 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as torch_kl_divergence
+
+import iwae
 from comparison import close, normals, seeded
+from experiment import TrainingConfig, initialised
+from iwae import IWAE, importance_weighted_bound
 from linear_gaussian import (
     LINEAR,
     NUM_PIXELS,
@@ -26,12 +32,6 @@ from linear_gaussian import (
     orthogonal_weight,
     small_iwae,
 )
-from torch.distributions import Normal
-from torch.distributions import kl_divergence as torch_kl_divergence
-
-import iwae
-from experiment import TrainingConfig, initialised
-from iwae import IWAE, importance_weighted_bound
 from trainer import train
 from training_images import ImageOptions, ResidentImages, load_resident
 from vae_paper import VAE, log_normal

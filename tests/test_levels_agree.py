@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from comparison import assert_agree, functions_of, random_inputs, random_params
 
 import vae_lowlevel
 import vae_numpy
 import vae_paper
+from comparison import assert_agree, functions_of, random_inputs, random_params
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 

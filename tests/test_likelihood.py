@@ -13,8 +13,20 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as torch_kl_divergence
+
+import iwae
+import likelihood
+import training_images
+import vae_paper
+import vq_vae
 from comparison import close, normals, seeded
+from image_data import ImageSet
 from in_process import assert_refused, contents, run_main
+from likelihood import active_units, anomaly_scores, anomaly_threshold, log_likelihood, pixel_uncertainty
 from linear_gaussian import (
     LINEAR,
     SHAPE,
@@ -28,18 +40,6 @@ from linear_gaussian import (
     log_p_of_pixels,
     small_iwae,
 )
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch.distributions import Normal
-from torch.distributions import kl_divergence as torch_kl_divergence
-
-import iwae
-import likelihood
-import training_images
-import vae_paper
-import vq_vae
-from image_data import ImageSet
-from likelihood import active_units, anomaly_scores, anomaly_threshold, log_likelihood, pixel_uncertainty
 from training_images import ImageOptions, load_resident
 from vae_paper import VAE, Autoencoder, BaseVAE, ConditionalVAE
 

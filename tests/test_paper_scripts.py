@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from script_runs import FIXED, FRESH, GREY, ON_CPU, PAPERS, assert_is_a_picture, metrics, own_config, parsed, run
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
 import experiment
@@ -22,6 +21,7 @@ import training_images
 import vae_paper
 import vq_vae
 from image_data import load_images
+from script_runs import FIXED, FRESH, GREY, ON_CPU, PAPERS, assert_is_a_picture, metrics, own_config, parsed, run
 from trainable import TrainableModel
 from training_images import ImageOptions, load_resident
 

@@ -8,8 +8,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from comparison import seeded
-from in_process import assert_refused, run_main
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import ndtri
@@ -17,6 +15,8 @@ from sklearn.decomposition import PCA
 
 import level_script
 import pictures
+from comparison import seeded
+from in_process import assert_refused, run_main
 from level_script import report_noise, save_image_grid, save_loss_curves
 from pictures import draw_all, loss_curves, manifold_codes, save_latent_space, save_manifold, save_samples
 from training_images import ResidentImages

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.spatial
 import torch
-from script_runs import assert_is_a_picture, run
 
 import pictures
+from script_runs import assert_is_a_picture, run
 
 # --- Between two codes -----------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import train_in_processes
-from train_in_processes import EPOCHS, MODELS, NUM_IMAGES, coupled_gradients, stopped_and_resumed, trained
 
+import train_in_processes
 from processes import LostProcessError, agreed, all_reduced, from_first, gathered, own_part, sum_gradients, summed
+from train_in_processes import EPOCHS, MODELS, NUM_IMAGES, coupled_gradients, stopped_and_resumed, trained
 
 LIMIT = 120  # seconds for the two processes; they take a tenth of them
 

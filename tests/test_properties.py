@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from comparison import LEVELS, assert_agree, assert_one_line, functions_of, random_inputs, random_params
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import vae_lowlevel
 import vae_numpy
+from comparison import LEVELS, assert_agree, assert_one_line, functions_of, random_inputs, random_params
 from vae_paper import VAE, ConditionalVAE
 
 LATENT_DIM = 3

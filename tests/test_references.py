@@ -7,6 +7,12 @@ import pytest
 import scipy.special
 import torch
 import torch.nn.functional as F
+from torch.distributions import Bernoulli, Normal
+from torch.distributions import kl_divergence as torch_kl_divergence
+
+import vae_lowlevel
+import vae_numpy
+import vae_paper
 from comparison import (
     LEVELS,
     assert_agree,
@@ -17,12 +23,6 @@ from comparison import (
     scaled_error,
     to_tensors,
 )
-from torch.distributions import Bernoulli, Normal
-from torch.distributions import kl_divergence as torch_kl_divergence
-
-import vae_lowlevel
-import vae_numpy
-import vae_paper
 
 LATENT_DIM = 3
 PARAMS = random_params(0, LATENT_DIM, gain=1.5)

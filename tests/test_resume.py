@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import PowerCutError, assert_same_weights, cut_after, few_images, new_model, without_clock
 
 import experiment
-import trainer
+import resume
 from experiment import TrainingConfig, initialised, parse_config
-from trainer import Interrupted, read_state, train
+from resume import read_state
+from small_models import PowerCutError, assert_same_weights, cut_after, few_images, new_model, without_clock
+from trainer import Interrupted, train
 from training_images import ResidentImages
 from vae_paper import VAE, ConditionalVAE, VaeConfig, build_model, load_model, main
 
@@ -68,7 +69,7 @@ def test_a_finished_run_can_get_more_epochs(images, tmp_path):
 def test_derived_files_are_repaired(images, tmp_path):
     train(small(), *images, config(), tmp_path, script="s")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for name in before.keys() - {trainer.RESUME_STATE}:
+    for name in before.keys() - {resume.RESUME_STATE}:
         (tmp_path / name).unlink()
     train(small(), *images, config(), tmp_path, read_state(tmp_path, "s"), "s")
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -221,7 +222,7 @@ def test_fewer_epochs_than_there_are_are_refused(images, tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", ["missing folder", "no state", "truncated", "empty", "text", "short", "a folder"])
 def test_a_state_that_is_missing_or_cut_is_refused(run, capsys, kind):
-    path = run / trainer.RESUME_STATE
+    path = run / resume.RESUME_STATE
     whole = path.read_bytes()
     if kind in ("no state", "a folder"):
         path.unlink()
@@ -236,8 +237,8 @@ def test_a_state_that_is_missing_or_cut_is_refused(run, capsys, kind):
 
 
 def test_every_flipped_byte_is_noticed(finished, tmp_path):
-    whole = bytearray((finished / trainer.RESUME_STATE).read_bytes())
-    path = tmp_path / trainer.RESUME_STATE
+    whole = bytearray((finished / resume.RESUME_STATE).read_bytes())
+    path = tmp_path / resume.RESUME_STATE
     path.write_bytes(whole)
     read_state(tmp_path, "vae_paper.py")
     places = [*range(0, len(whole), 50), len(whole) - 1]
@@ -268,7 +269,7 @@ FOREIGN = {  # a right checksum around a wrong content: nothing of it is what a 
     "a bare tensor": lambda state: torch.zeros(3),
     "a list": lambda state: [state],
     "a number": lambda state: 3,
-    **{f"no {name}": without(name) for name in trainer.STATE},
+    **{f"no {name}": without(name) for name in resume.STATE},
     "config a list": changed(config=[1, 2]),
     "config a text": changed(config="digits"),
     "epochs a text": option(epochs="x"),
@@ -301,17 +302,17 @@ FOREIGN = {  # a right checksum around a wrong content: nothing of it is what a 
 
 @pytest.mark.parametrize("damage", FOREIGN)
 def test_a_state_that_no_run_saves_is_refused(run, capsys, damage):
-    trainer.write_state(run, FOREIGN[damage](read_state(run, "vae_paper.py")))
+    resume.write_state(run, FOREIGN[damage](read_state(run, "vae_paper.py")))
     status, error = refused(run, capsys, "--epochs", "2")
     assert status == 2
-    assert f"{run / trainer.RESUME_STATE} is not the whole state of a run (" in error
+    assert f"{run / resume.RESUME_STATE} is not the whole state of a run (" in error
 
 
 def test_the_state_of_another_script_is_refused(run, capsys):
-    trainer.write_state(run, read_state(run, "vae_paper.py") | {"script": "iwae.py"})
+    resume.write_state(run, read_state(run, "vae_paper.py") | {"script": "iwae.py"})
     assert refused(run, capsys) == (
         2,
-        f"vae_paper.py: error: {run / trainer.RESUME_STATE} was left by iwae.py: go on with that script, not with "
+        f"vae_paper.py: error: {run / resume.RESUME_STATE} was left by iwae.py: go on with that script, not with "
         "vae_paper.py",
     )
 
@@ -371,7 +372,7 @@ MISFITS = {  # what only this model and these images can tell
 @pytest.mark.parametrize("damage", MISFITS)
 def test_a_state_that_does_not_fit_its_model_or_images_is_refused(run, capsys, monkeypatch, images, damage):
     monkeypatch.setattr(experiment, "load_resident", lambda config, split, device: images[split == "test"])
-    trainer.write_state(run, MISFITS[damage](read_state(run, "vae_paper.py")))
+    resume.write_state(run, MISFITS[damage](read_state(run, "vae_paper.py")))
     status, error = refused(run, capsys, "--epochs", "2")
     assert status == 2
     assert "start a new run" in error
@@ -381,7 +382,7 @@ def test_the_same_state_undamaged_goes_on(run, capsys, monkeypatch, images):
     """Else the refusals above would show nothing."""
     monkeypatch.setattr(experiment, "load_resident", lambda config, split, device: images[split == "test"])
     monkeypatch.setattr("pictures.draw_all", lambda *args: None)
-    trainer.write_state(run, read_state(run, "vae_paper.py"))
+    resume.write_state(run, read_state(run, "vae_paper.py"))
     main(["--resume", str(run), "--epochs", "2"])
     assert "-ELBO" in capsys.readouterr().out
     assert len((run / "metrics.csv").read_text(encoding="utf-8").splitlines()) == 3
@@ -409,7 +410,7 @@ def test_a_changed_data_set_is_noticed(images, tmp_path, change):
 def test_a_changed_version_is_said(finished, capsys):
     state = read_state(finished, "vae_paper.py")
     threads = torch.get_num_threads()
-    trainer.prepare_resume(state | {"versions": {"python": "3.0", "torch": str(torch.__version__)}})
+    resume.prepare_resume(state | {"versions": {"python": "3.0", "torch": str(torch.__version__)}})
     assert "python 3.0" in capsys.readouterr().err
     assert torch.get_num_threads() == state["threads"] == threads
 
@@ -440,7 +441,7 @@ def test_sigterm_then_resume_in_real_processes(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert finish(start(*flags, "--out", str(whole)))[0] == 0
     process = start(*flags, "--out", str(stopped))
-    while not (stopped / trainer.RESUME_STATE).exists():
+    while not (stopped / resume.RESUME_STATE).exists():
         assert process.poll() is None
         time.sleep(0.01)
     time.sleep(0.2)  # some steps of the first epoch
@@ -466,7 +467,7 @@ def test_kill_9_at_any_moment(tmp_path):
         kills = 0
         while True:
             process = start(*command)
-            while kills < 3 and process.poll() is None and not (folder / trainer.RESUME_STATE).exists():
+            while kills < 3 and process.poll() is None and not (folder / resume.RESUME_STATE).exists():
                 time.sleep(0.005)
             delay = moments.uniform(0, 3.0)
             try:

@@ -6,7 +6,12 @@ import math
 
 import pytest
 import torch
+
+import schedules
 from comparison import assert_one_line
+from experiment import TrainingConfig
+from resume import read_state
+from schedules import KLSchedule
 from small_models import (
     LATENT_DIM,
     PowerCutError,
@@ -19,11 +24,7 @@ from small_models import (
     random_batch,
     without_clock,
 )
-
-import schedules
-from experiment import TrainingConfig
-from schedules import KLSchedule
-from trainer import read_state, train
+from trainer import train
 from vae_paper import ConditionalVAE
 
 # --- The annealing curves --------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import resume
 import trainer
 
 PAPER = Path(__file__).resolve().parent.parent / "paper"
@@ -225,7 +226,7 @@ def test_two_processes_that_are_asked_to_stop_leave_a_run_that_goes_on(tmp_path)
         process.kill()
     assert process.returncode != 0
     assert stderr.count("go on with: python") == 1
-    state = trainer.read_state(tmp_path / "run", "vae_paper.py")
+    state = resume.read_state(tmp_path / "run", "vae_paper.py")
     done = len(state["rows"]) + 1
     assert state["processes"] == 2
     # The state's sums are those of both processes, so that one alone goes on as if it had been alone from the start.
@@ -268,7 +269,7 @@ def test_kill_9_of_one_process_ends_the_other_with_one_line_and_the_run_goes_on(
         stderr = logged(logs)
         assert stderr.pop(rank) == ""
         assert stderr == [f"vq_vae.py: error: {LOST}"]
-        done = len(trainer.read_state(tmp_path / "run", "vq_vae.py")["rows"])
+        done = len(resume.read_state(tmp_path / "run", "vq_vae.py")["rows"])
         options = ["--resume", "run"]
     assert done > 1
     for options in (["--resume", "run"], [*args, "--out", "whole"]):

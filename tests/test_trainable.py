@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from comparison import assert_one_line
-from small_models import LATENT_DIM, SIDE, assert_same_weights, new_model, random_batch
 
 import trainable
 from beta_tcvae import BetaTCVAE
+from comparison import assert_one_line
 from factor_vae import FactorVAE
 from iwae import IWAE
 from run_files import read_weights_metadata
+from small_models import LATENT_DIM, SIDE, assert_same_weights, new_model, random_batch
 from trainable import Options, option
 from vae_paper import VAE, Autoencoder, BaseVAE, ConditionalVAE, EncoderDecoder
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from comparison import assert_one_line
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 import vae_lowlevel
 import vae_numpy
+from comparison import assert_one_line
 from experiment import TrainingConfig, initialised
 from trainable import TrainableModel
 from trainer import evaluate, train

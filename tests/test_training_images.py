@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from comparison import assert_one_line
 from PIL import Image
-from small_models import few_images
 
 import training_images
+from comparison import assert_one_line
 from experiment import TrainingConfig
 from image_data import load_images
+from small_models import few_images
 from sprites import NUM_SPRITES, factors_of, render
 from trainable import TrainableModel
 from trainer import evaluate, train

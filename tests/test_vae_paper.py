@@ -9,12 +9,12 @@ import pytest
 import scipy.optimize
 import torch
 import torch.nn.functional as F
-from comparison import assert_one_line
-from small_models import LATENT_DIM, SIDE, assert_close, few_images, new_model, nll_and_kl, random_batch
 from torch.distributions import Bernoulli, Normal
 
+from comparison import assert_one_line
 from experiment import TrainingConfig, initialised, parse_config
 from schedules import KLSchedule
+from small_models import LATENT_DIM, SIDE, assert_close, few_images, new_model, nll_and_kl, random_batch
 from trainer import train
 from training_images import ResidentImages
 from vae_paper import VAE, Autoencoder, BaseVAE, ConditionalVAE, VaeConfig, build_model, load_model, log_normal

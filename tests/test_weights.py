@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from comparison import LEVELS, assert_one_line, forget_description, paper_model, random_params, to_tensors
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 
 import vae_lowlevel
 import vae_numpy
 import vae_paper
+from comparison import LEVELS, assert_one_line, forget_description, paper_model, random_params, to_tensors
 from vae_paper import VAE, ConditionalVAE
 
 LATENT_DIM = 3

@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
-from comparison import normals, seeded
 
 from beta_tcvae import BetaTCVAE
+from comparison import normals, seeded
 from factor_vae import FactorVAE
 from training_images import ResidentImages
 

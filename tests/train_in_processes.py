@@ -20,7 +20,8 @@ from experiment import TrainingConfig, process_group
 from factor_vae import FactorVAE
 from iwae import IWAE
 from processes import agreed, from_first, gathered, num_processes, own_part, rank, sum_gradients, summed
-from trainer import Interrupted, Sums, read_state, train
+from resume import read_state
+from trainer import Interrupted, Sums, train
 from training_images import ResidentImages
 from vae_paper import VAE, Autoencoder, ConditionalVAE
 from vq_vae import VQVAE
