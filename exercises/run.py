@@ -38,7 +38,7 @@ def say(text):
 def parse(argv):
     parser = argparse.ArgumentParser(prog="run.py", description="The exercises: without a command, what comes next.")
     parser.set_defaults(command="next")
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(name, help):
         command = commands.add_parser(name, help=help, description=help)
