@@ -28,10 +28,10 @@ test: .venv/installed
 	$(VENV) -m pytest
 
 test-slow: .venv/installed
-	$(VENV) -m pytest -m slow
+	$(VENV) -m pytest -m slow --dist load
 
 course: .venv/installed
-	$(VENV) -m pytest -m course
+	$(VENV) -m pytest -m course --dist load
 
 lab: .venv/installed
 	$(VENV) -m jupyterlab exercises
