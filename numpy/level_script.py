@@ -176,14 +176,15 @@ def save_figure(figure, path):
     write_beside(path, picture.getvalue())
 
 
-def save_image_grid(path, rows, title, row_labels=None):
+def save_image_grid(path, rows, title, row_labels=None, column_labels=None):
     """Draw images as a labelled grid, black 0 and white 1, and write it as a PNG.
 
     rows: (R, C, 1, H, W), grey, or (R, C, 3, H, W), colour, in [0, 1].
+    row_labels: R texts, column_labels: C short ones.
     """
     from matplotlib.figure import Figure
 
-    num_rows, num_columns, channels, height, _ = np.shape(rows)
+    num_rows, num_columns, channels, height, width = np.shape(rows)
     gap = 2
     images = np.clip(np.moveaxis(np.asarray(rows), 2, 4), 0, 1)  # (R, C, H, W, 1 or 3)
     tiles = np.pad(images, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=1)  # white, as the paper
@@ -193,11 +194,16 @@ def save_image_grid(path, rows, title, row_labels=None):
         figsize=(max(0.5 * num_columns + 1.0, 0.095 * len(title)), 0.5 * num_rows + 0.5), layout="constrained"
     )
     figure.suptitle(title, fontsize="large")
-    axes = figure.add_subplot(xticks=[])
+    axes = figure.add_subplot()
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    centres = np.arange(num_rows) * (height + gap) + height / 2
-    axes.set_yticks(centres if row_labels else [], row_labels)
+    axes.xaxis.tick_top()
     axes.tick_params(length=0)
+    axes.tick_params(axis="x", labelsize="x-small")
+    for set_ticks, labels, count, side in (
+        (axes.set_yticks, row_labels, num_rows, height),
+        (axes.set_xticks, column_labels, num_columns, width),
+    ):
+        set_ticks(np.arange(count) * (side + gap) + side / 2 if labels else [], labels)
     axes.spines[:].set_visible(False)
     save_figure(figure, path)
 

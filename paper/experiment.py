@@ -218,6 +218,10 @@ def process_group(device):
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
+    # Before there is a group: its functions take the one there is as a default argument. Imported later, as Adam does,
+    # they would keep the group and its threads beyond the end, and Python's own end then sometimes aborts.
+    import torch.distributed.nn.functional  # noqa: F401
+
     # Tensors on a card go through nccl, the others, such as a request to stop, through gloo.
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:

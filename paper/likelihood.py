@@ -335,14 +335,15 @@ def show_anomalies(model, config, header, generator, test, train):
         print(f"  {place}. {names[i]}{f', class {classes[i]}' if classes[i] else ''}: score {scores[1][i]:.1f}")
     shown = order[:20].to(x.device)
     rows = torch.stack([x[shown].cpu(), decoded_means(model, x[shown], labels[shown])])
-    title = f"The {len(shown)} most anomalous of {len(x)} images (score: {config.score})"
+    title = f"The {len(shown)} most anomalous of {len(x)} images, and their scores ({config.score}, nats)"
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["image", "class", f"{config.score} score (nats)", f"above the threshold of {threshold:.4f}"])
     writer.writerows(
         (names[i], classes[i], f"{scores[1][i]:.4f}", "yes" if strange[i] else "no") for i in order.tolist()
     )
-    save_image_grid(config.out, rows.clamp(0, 1).numpy(), title, ["x", "decoded"])
+    above = [f"{scores[1][i]:.1f}" for i in order[:20].tolist()]
+    save_image_grid(config.out, rows.clamp(0, 1).numpy(), title, ["x", "decoded"], above)
     try:
         write_beside(config.out.with_suffix(".csv"), table.getvalue())
     except OSError:  # both or neither, so that a second try finds their names free
@@ -365,7 +366,7 @@ def show_uncertainty(model, config, header, generator, test, _):
     mean, code_std, total_std = pixel_uncertainty(model, x, eps, labels)
     rows = torch.stack([x, mean, 2 * code_std, 2 * total_std])  # a std of a value in [0, 1] is at most a half
     names = ["x", "mean", "2 x std, code", "2 x std, total"]
-    title = f"What the model predicts, over {config.k} codes of each image"
+    title = f"What the model predicts, over {config.k} codes of each image (black 0, white 1)"
     save_image_grid(config.out, rows.clamp(0, 1).cpu().numpy(), title, names)
     print(header)
     print(f"mean over pixels of the standard deviation: code {code_std.mean():.4f}, total {total_std.mean():.4f}")

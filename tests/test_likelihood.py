@@ -372,8 +372,9 @@ def test_log_likelihood_reads_an_iwae_and_its_binarisation(iwae_run):
 
 
 @pytest.mark.parametrize("score", likelihood.SCORES)
-def test_anomalies_shows_the_highest_scores(run, tmp_path, score):
-    picture = tmp_path / "strange.png"
+def test_anomalies_shows_the_highest_scores(run, tmp_path, monkeypatch, score):
+    picture, drawn, draw = tmp_path / "strange.png", [], likelihood.save_image_grid
+    monkeypatch.setattr(likelihood, "save_image_grid", lambda *args: (drawn.append(args), draw(*args)))
     args = ["--run", run, "--images", 60, "--k", 4, "--score", score, "--quantile", 0.8, "--seed", 5]
     out, err = call(likelihood.main, "anomalies", *args, "--device", "cpu", "--out", picture)
     model, (x, labels), generator = VAE.load(run), digits("test", 60), seeded(5)
@@ -401,6 +402,11 @@ def test_anomalies_shows_the_highest_scores(run, tmp_path, score):
     assert [row[1] for row in rows] == [str(labels[n].item()) for n in scores.argsort(descending=True).tolist()]
     np.testing.assert_allclose([float(row[2]) for row in rows], scores.sort(descending=True).values, atol=1e-4)
     assert [row[3] for row in rows] == above * ["yes"] + (60 - above) * ["no"]
+    [(_, grid, _, names, above_images)] = drawn
+    shown = scores.argsort(descending=True)[:20]
+    assert names == ["x", "decoded"]
+    np.testing.assert_array_equal(grid[0], x[shown])
+    assert above_images == [f"{scores[n]:.1f}" for n in shown.tolist()]
     assert matplotlib.image.imread(picture)[..., :3].std() > 0.1
 
 

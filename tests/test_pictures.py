@@ -377,6 +377,16 @@ def test_row_names_stand_beside_their_rows(figure, tmp_path):
         assert top < height - scale * from_below < bottom
 
 
+def test_column_names_stand_above_their_columns(figure, tmp_path):
+    upright = quartered(20 + 20 * np.arange(8).reshape(4, 2))[..., :14]  # 28 high, 14 wide
+    save_image_grid(tmp_path / "grid.png", upright, "title", column_labels=["1.5", "0.5"])
+    axes = figure().axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1.5", "0.5"]
+    assert not row_names(figure())
+    assert axes.xaxis.get_ticks_position() == "top"
+    np.testing.assert_array_equal(axes.get_xticks(), [7, 7 + 14 + 2])  # with two pixels between
+
+
 def test_the_manifolds_axes_tell_the_codes(figure, tmp_path):
     side = 20
     save_manifold(tmp_path / "manifold.png", np.zeros((side, side, 1, 4, 4)))

@@ -124,6 +124,15 @@ def test_what_else_processes_tell_each_other(two):
         assert found["from first"] == Path("0")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for threads in /proc")
+def test_the_groups_threads_end_with_it(two):
+    """One that is left frees its tensors whenever it likes, and where Python is gone by then, the process aborts."""
+    for found in two:
+        before, after = (sum("gloo" in name for name in names) for names in found["threads"])
+        assert before > 0
+        assert after == 0
+
+
 def test_a_process_that_is_alone_gets_back_what_it_gave():
     tensor = torch.zeros(3, 2, requires_grad=True)
     assert gathered(tensor) is tensor

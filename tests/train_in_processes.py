@@ -147,6 +147,11 @@ def coupled_gradients(num_rows, part=own_part):
     return {"rows": batch.detach(), "total": total.detach(), "gradient": own.grad}
 
 
+def threads():
+    """The names of this process's threads, where the system tells."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+
+
 def results(folder):
     found = {"runs": {(name, count): trained(name, count) for name in MODELS for count in NUM_IMAGES}}
     found["resumed"] = stopped_and_resumed(folder)
@@ -170,4 +175,6 @@ def results(folder):
 if __name__ == "__main__":
     with process_group(torch.device("cpu")):
         number, found = rank(), results(Path(sys.argv[1]))
+        found["threads"] = [threads()]
+    found["threads"].append(threads())
     torch.save(found, Path(sys.argv[1]) / f"{number}.pt")
