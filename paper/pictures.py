@@ -11,6 +11,7 @@ from level_script import run_as_script  # before all others: it sees to Ctrl-C
 # isort: split
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,8 +159,11 @@ def save_rate_distortion(path, rate, distortion, names):
         axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", parse_math=False)
     axes.margins(0.15)
     axes.set_xlim(left=0)
-    # The line of models with the best point's -ELBO: below it a model would be better.
+    # The line of models with the best point's -ELBO: below it a model would be better. Parallels to it are worse.
     total = np.add(rate, distortion)
+    step = 10.0 ** math.floor(math.log10(max(np.ptp(total), 1.0)))
+    for worse in np.arange(1, 10) * step:
+        axes.axline((0, total.min() + worse), slope=-1, color="0.9", linewidth=0.8, zorder=0)
     axes.axline(
         (0, total.min()), slope=-1, linestyle=":", color="0.5", label=f"-ELBO = {total.min():.1f}, the lowest of these"
     )

@@ -1,0 +1,290 @@
+"""What a reproduction is: a claim of a paper, the runs that test it, what is measured on each, a table and a figure.
+
+Every file in `reproductions/` derives one class from `Reproduction` and reads like the paper's section. A run is one
+line that can also be typed (`python paper/vae_paper.py --beta 4 ...`) and owns a folder like any other run, so that it
+is resumed where it was cut off; what was measured on it lies beside its weights in measures.json, with the commit, the
+versions, the device and the seconds that it took. `reproduce.py` carries the runs out and writes the tables.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import platform
+import shlex
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module, metadata
+from pathlib import Path
+
+import torch
+
+from experiment import pick_device
+from likelihood import trained_images
+from resume import RESUME_STATE, cpu_type
+from run_files import write_beside
+from trainable import require
+from training_images import load_resident
+from vae_paper import VAE
+
+MEASURES = "measures.json"
+
+# --- What a paper's file says ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, for each seed: the script's module, what one types behind it, and how long that takes.
+
+    script: "vae_paper", "reproductions.kingma_fig2", ...; None where nothing is trained and only measured.
+    minutes: training and measuring, expected on two cores.
+    """
+
+    script: str | None
+    options: str = ""
+    minutes: float = 1.0
+
+    @property
+    def command(self):
+        return f"python paper/{self.script.replace('.', '/')}.py {self.options}" if self.script else "nothing trained"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, its number and where it stands, ours, and whether it holds (None: this cannot tell)."""
+
+    text: str
+    paper: str
+    ours: str
+    holds: bool | None
+
+
+class Reproduction:
+    """A section of a paper, to be run. A subclass gives the words and the methods below.
+
+    name        what one types, with hyphens
+    title       what it is, in a few words
+    source      paper and place, "Burda 2015, table 1"
+    budgets     quick, full, and others if it has any
+
+    The docstring of a subclass is the text above its table.
+    """
+
+    name = title = source = ""
+    budgets = ("quick", "full")
+
+    def seeds(self, budget):
+        """How many seeds it takes by default."""
+        return 1 if budget == "quick" else 3
+
+    def protocol(self, budget):
+        """What is done otherwise than in the paper, in words: data, budget, batch, schedule."""
+        raise NotImplementedError
+
+    def runs(self, budget):
+        """{label: Run}, in the order of the table."""
+        raise NotImplementedError
+
+    def measure(self, trained):
+        """What is measured on a `Trained` run: {name: number, or list of numbers}, JSON's own types."""
+        raise NotImplementedError
+
+    def claims(self, results):
+        """The paper's claims as list[Claim], judged by these `Results`."""
+        raise NotImplementedError
+
+    def table(self, results):
+        """The table as its header and rows, lists of texts."""
+        raise NotImplementedError
+
+    def draw(self, results, trained, path):
+        """Write the figure. trained: {label: [Trained of each seed]}, for what only the models can show."""
+        raise NotImplementedError
+
+    def minutes(self, budget, seeds=None):
+        """What all runs take together, expected on two cores."""
+        return (seeds or self.seeds(budget)) * sum(run.minutes for run in self.runs(budget).values())
+
+
+class Trained:
+    """A run that is trained: its label and seed, its folder, and what is in it, on the device."""
+
+    def __init__(self, label, seed, budget, folder, device):
+        self.label, self.seed, self.budget, self.folder = label, seed, budget, Path(folder)
+        self.device = torch.device(device)
+
+    @cached_property
+    def model(self):
+        return VAE.load(self.folder).to(self.device).eval()
+
+    def images(self, split):
+        """The run's own images as training_images.ResidentImages; split: "train" or "test"."""
+        return load_resident(trained_images(self.folder)[0], split, self.device)
+
+    @cached_property
+    def rows(self):
+        """metrics.csv: one dict of numbers per epoch."""
+        with (self.folder / "metrics.csv").open(encoding="utf-8") as table:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(table)]
+
+    def column(self, name):
+        return [row[name] for row in self.rows]
+
+
+class Results:
+    """The measures of all runs and seeds, as a result file holds them: results[label, name] is one value per seed."""
+
+    def __init__(self, content):
+        self.content, self.runs = content, content["runs"]
+
+    def __getitem__(self, key):
+        label, name = key
+        return self.runs[label]["measures"][name]
+
+    @property
+    def num_seeds(self):
+        return len(self.content["seeds"])
+
+    def mean(self, label, name):
+        return statistics.mean(self[label, name])
+
+    def text(self, label, name, digits=2):
+        """The mean over the seeds and, where there are several, their standard deviation: "86.76 ± 0.05"."""
+        return spread_text(self[label, name], digits)
+
+
+def spread_text(values, digits=2):
+    """Mean ± standard deviation of a few numbers, or the one there is."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+# --- Carrying a run out ----------------------------------------------------------------------------------------------
+
+
+class RunFailedError(Exception):
+    """A run ended otherwise than by being done; the message is its own last line."""
+
+
+class StoppedError(Exception):
+    """A run was asked to stop, and is saved."""
+
+
+def carry_out(reproduction, label, seed, budget, folder, device, threads=None):
+    """Train what is missing of one run, measure it, and leave measures.json in its folder; nothing if that is there.
+
+    Whatever was cut off before, here or on another machine, goes on from the folder. threads: of PyTorch, by default
+    its own choice. Raises RunFailedError, StoppedError, ValueError for a damaged measures.json.
+    """
+    folder = Path(folder)
+    if read_measures(folder) is not None:
+        return
+    if threads:
+        torch.set_num_threads(threads)
+    run = reproduction.runs(budget)[label]
+    if run.script:
+        train_run(run, seed, folder, device)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+    trained = Trained(label, seed, budget, folder, pick_device(device))
+    start = time.perf_counter()
+    measures = as_json(reproduction.measure(trained))
+    content = {
+        "command": f"{run.command} --seed {seed}" if run.script else run.command,
+        "measures": measures,
+        "seconds": {"training": training_seconds(folder), "measuring": round(time.perf_counter() - start, 1)},
+        "machine": machine(trained.device),
+        "versions": package_versions(),
+        "commit": commit(),
+    }
+    write_beside(folder / MEASURES, json.dumps(content, indent=2) + "\n")
+
+
+def train_run(run, seed, folder, device):
+    """Start the run in its folder, or go on with the one that is there. Its report and its progress are not shown."""
+    options = [*shlex.split(run.options), "--seed", str(seed), "--device", str(device)]
+    where = "--resume" if (folder / RESUME_STATE).is_file() else "--out"
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
+            import_module(run.script).main([*options, where, str(folder)])
+    except SystemExit as stopped:
+        if stopped.code == 130:
+            raise StoppedError(f"{folder} is saved") from None
+        if stopped.code:
+            lines = [line for line in told.getvalue().splitlines() if line.strip()]
+            raise RunFailedError(lines[-1] if lines else f"{run.command} ended with status {stopped.code}") from None
+
+
+def read_measures(folder):
+    """The content of a run's measures.json, None if it has none. Raises ValueError if it is damaged."""
+    path = Path(folder) / MEASURES
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        whole = isinstance(content["measures"], dict) and isinstance(content["seconds"]["training"], int | float)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        whole = False
+    require(whole, f"{path} is damaged: delete it, and the run is measured again")
+    return content
+
+
+def as_json(value):
+    """Numbers, and lists of them, in Python's own types. Raises ValueError for NaN and infinity."""
+    if isinstance(value, dict):
+        return {str(name): as_json(each) for name, each in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    require(not isinstance(value, float) or math.isfinite(value), f"a measure is {value}: expected a finite number")
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def progress(folder):
+    """How much of a run is done, from 0 to 1: its epochs, as last saved, and all of it once it is measured."""
+    folder = Path(folder)
+    if (folder / MEASURES).is_file():
+        return 1.0
+    try:
+        epochs = json.loads((folder / "config.json").read_text(encoding="utf-8"))["training"]["epochs"]
+        done = max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0.0
+    return min(0.95, 0.95 * done / epochs)
+
+
+def training_seconds(folder):
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))["seconds"]
+    return 0.0
+
+
+# --- Where a number comes from ---------------------------------------------------------------------------------------
+
+
+def machine(device):
+    """The device in words, and the threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_type()
+    return f"{device.type}, {name}, {torch.get_num_threads()} threads"
+
+
+def package_versions():
+    names = ("torch", "numpy", "scikit-learn")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def commit():
+    """The repository's commit, with a plus if files differ from it; "unknown" outside of a clone."""
+    try:
+        where = {"cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": True, "timeout": 30}
+        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **where).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **where).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head + ("+" if changed else "")

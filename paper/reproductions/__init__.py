@@ -1,0 +1,18 @@
+"""The papers' experiments, one file each: which claim, which runs, which measure, which figure."""
+
+from importlib import import_module
+
+REPRODUCTIONS = {  # what one types: the file of its class
+    "rate-distortion": "rate_distortion",
+}
+
+
+def find(name):
+    """The `Reproduction` of that name. Raises KeyError."""
+    return import_module(f"reproductions.{REPRODUCTIONS[name]}").REPRODUCTION
+
+
+# Where a file does otherwise than its paper on purpose: file, what, why.
+DEPARTURES = [
+    ["`vq_vae.py`", "the prior is trained together with the codes", "one run, and -ELBO is there in every epoch"],
+]
