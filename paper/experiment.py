@@ -35,6 +35,8 @@ class TrainingConfig(ImageOptions):
     """Images per step."""
     lr: float = option(1e-3, above=0)
     """Adam's step size."""
+    lr_schedule: Literal["constant", "cosine", "staircase"] = "constant"
+    """How --lr falls over the epochs: not; to 0 along half a cosine; to a tenth in Burda 2015's eight stairs."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best of them that is there."""
     precision: Literal["float32", "bf16", "float64"] = "float32"
@@ -92,6 +94,11 @@ def parse_config(config_class, argv, script, load_model):
         if model and name not in SHARED and was != now:
             raise ValueError(f"--weights names a model: leave out {flag(name)}, which is {was} there")
     config.check(flags=True)
+    if state and config.epochs != ours.epochs:
+        require(
+            config.lr_schedule == "constant",
+            f"--lr-schedule {config.lr_schedule} falls over the {ours.epochs} epochs of the run: leave out --epochs",
+        )
     if state and config.epochs < len(state["rows"]):
         raise ValueError(f"--epochs {config.epochs}, but the run in {config.resume} already has {len(state['rows'])}")
     return config, state, model

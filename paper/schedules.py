@@ -2,9 +2,10 @@
 
 Everything here is a pure function of the training step, so nothing advances when the test images are evaluated, and a
 run that resumes at a step has the weight of that step. `step` counts the training steps done so far; None stands for
-the end of the schedule.
+the end of the schedule. The last part is about the optimiser's step size, in the same manner.
 
 Papers, cited below by their first author and year:
+    Burda et al. 2015, "Importance Weighted Autoencoders", arXiv:1509.00519 (staircase)
     Bowman et al. 2016, "Generating Sentences from a Continuous Space", arXiv:1511.06349 (sigmoid)
     Sonderby et al. 2016, "Ladder Variational Autoencoders", arXiv:1602.02282 (linear warm-up)
     Kingma et al. 2016, "Improving Variational Inference with Inverse Autoregressive Flow", arXiv:1606.04934 (free bits)
@@ -128,3 +129,24 @@ class KLSchedule(Options):
         if self.free_bits:
             return weight * free_bits(gathered(kl), self.free_bits, self.group_size)
         return weight * kl.sum(dim=1)
+
+
+# --- The step size ---------------------------------------------------------------------------------------------------
+# What it is multiplied with when this part of the run, from 0 to 1, is done.
+
+
+def falling_cosine(done):
+    """From 1 to 0 along half a cosine: long steps first, and none that undoes the last ones."""
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def staircase(done, stairs=8):
+    """Eight stairs from 1 to 1/10, each three times as long as the one before (Burda 2015, section 5).
+
+    There it is 10^(-i/7) for 3^i epochs, i = 0 to 7, 3,280 epochs in all; here their lengths follow those of the run.
+    """
+    stair = math.floor(math.log(1 + done * (3**stairs - 1), 3) + 1e-9)  # i of them end at (3^i - 1) / (3^8 - 1)
+    return 10 ** (-min(stair, stairs - 1) / (stairs - 1))
+
+
+LR_SCHEDULES = {"constant": lambda done: 1.0, "cosine": falling_cosine, "staircase": staircase}

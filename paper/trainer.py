@@ -30,6 +30,7 @@ from input_checks import require_memory
 from processes import agreed, copy_first, gathered, num_processes, own_part, rank, sum_gradients, summed
 from resume import DAMAGES, check_fits, versions, write_state
 from run_files import write_beside
+from schedules import LR_SCHEDULES
 from trainable import require
 
 # --- The loop --------------------------------------------------------------------------------------------------------
@@ -108,6 +109,7 @@ class Run:
         self.fingerprints = [images.fingerprint for images in (train_images, test_images)]
         self.config, self.folder, self.script = config, folder, script
         self.optimizers = model.optimizers(config.lr)
+        self.step_sizes = {name: [group["lr"] for group in each.param_groups] for name, each in self.optimizers.items()}
         self.order = torch.Generator().manual_seed(config.seed)
         self.noise = torch.Generator(self.device).manual_seed(config.seed)
         self.rows = []
@@ -141,10 +143,14 @@ class Run:
         batches = self.batches()
         for index in batches[self.step :]:
             x, eps, c = draw_batch(self.model, self.train_images, index, self.noise, self.dtype)
+            step = (self.epoch - 1) * len(batches) + self.step
             # Only the networks take bfloat16; the objective is added up in the precision of x.
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                terms = self.model.terms(x, eps, c, (self.epoch - 1) * len(batches) + self.step)
+                terms = self.model.terms(x, eps, c, step)
+            factor = LR_SCHEDULES[self.config.lr_schedule](step / (self.config.epochs * len(batches)))
             for name, optimizer in self.optimizers.items():
+                for group, lr in zip(optimizer.param_groups, self.step_sizes[name], strict=True):
+                    group["lr"] = factor * lr
                 optimizer.zero_grad()
                 (terms[name].sum() * (1 / len(index))).backward()  # this process's part of the whole batch's mean
                 # By ourselves: DistributedDataParallel wants one backward pass for each forward pass, where here every

@@ -37,19 +37,19 @@ def config(**options):
     return TrainingConfig(**{"epochs": 3, "batch_size": 4, "save_seconds": 0.0} | options)
 
 
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("conditional", "schedule"), [(False, "constant"), (True, "constant"), (False, "cosine")])
 @pytest.mark.parametrize("commit", range(1, 11))  # before the first step, then after each of nine
-def test_every_commit_is_a_place_to_go_on_from(images, tmp_path, monkeypatch, commit, conditional):
-    whole = small(conditional)
-    rows = train(whole, *images, config())
+def test_every_commit_is_a_place_to_go_on_from(images, tmp_path, monkeypatch, commit, conditional, schedule):
+    whole, options = small(conditional), {"lr_schedule": schedule}
+    rows = train(whole, *images, config(**options))
     with monkeypatch.context() as patch:
         cut_after(patch, commit)
         with pytest.raises(PowerCutError):
-            train(small(conditional), *images, config(), tmp_path, script="s")
+            train(small(conditional), *images, config(**options), tmp_path, script="s")
     state = read_state(tmp_path, "s")
     assert 3 * (state["epoch"] - 1) + state["step"] == commit - 1
     resumed = small(conditional)
-    resumed_rows = train(resumed, *images, config(), tmp_path, state, "s")
+    resumed_rows = train(resumed, *images, config(**options), tmp_path, state, "s")
     assert_same_weights(whole, resumed)
     assert without_clock(resumed_rows) == without_clock(rows)
     assert_same_weights(whole, VAE.load(tmp_path))
@@ -218,6 +218,15 @@ def test_fewer_epochs_than_there_are_are_refused(images, tmp_path, capsys):
     status, error = refused(tmp_path, capsys, "--epochs", "1")
     assert status == 2
     assert "--epochs 1, but the run in" in error
+
+
+def test_a_step_size_that_falls_over_the_epochs_keeps_their_number(images, tmp_path, capsys):
+    options = VaeConfig(epochs=2, latent_dim=2, architecture="mlp", hidden_dims=(4,), lr_schedule="cosine")
+    train(initialised(build_model, options, images[0]), *images, options, tmp_path, script="vae_paper.py")
+    capsys.readouterr()
+    status, error = refused(tmp_path, capsys, "--epochs", "3")
+    assert status == 2
+    assert "--lr-schedule cosine falls over the 2 epochs of the run: leave out --epochs" in error
 
 
 @pytest.mark.parametrize("kind", ["missing folder", "no state", "truncated", "empty", "text", "short", "a folder"])

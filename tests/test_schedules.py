@@ -91,6 +91,31 @@ def test_no_step_is_the_end_of_the_schedule(shape):
     assert_close(plain.penalty(kl, None), column(9.0, 1.5))
 
 
+# --- The step size ---------------------------------------------------------------------------------------------------
+
+
+def test_the_cosine_is_pytorchs():
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=70)
+    for step in range(70):
+        assert schedules.LR_SCHEDULES["cosine"](step / 70) == pytest.approx(scheduler.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_the_staircase_is_the_papers_written_out():
+    """3^i epochs with 10^(-i/7), i = 0 to 7 (Burda 2015, section 5), looked at several times in each epoch."""
+    epochs = [10 ** (-i / 7) for i in range(8) for _ in range(3**i)]
+    assert len(epochs) == 3280
+    for epoch, factor in enumerate(epochs):
+        for step in range(5):
+            assert schedules.staircase((epoch + step / 5) / 3280) == pytest.approx(factor, rel=1e-12), epoch
+
+
+def test_steps_stay_as_they_are_unless_asked():
+    assert {schedules.LR_SCHEDULES["constant"](done / 7) for done in range(7)} == {1.0}
+
+
 # --- Free bits -------------------------------------------------------------------------------------------------------
 
 TURNS = [[0.0, 2.0], [2.0, 0.0]]  # each latent speaks about one image of the two

@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import math
 import os
 
 import numpy as np
@@ -81,19 +82,45 @@ def assert_same_steps(trained, expected):
     assert difference.max() < 1e-4
 
 
+def falling(schedule, steps):
+    """torch.optim.lr_scheduler's own, for so many steps."""
+    kinds = {
+        "constant": lambda optimizer: torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0),
+        "cosine": lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps),
+    }
+    return kinds[schedule]
+
+
 @pytest.mark.parametrize(
-    ("options", "batch_size"),
-    [({}, 8), ({}, 24), ({"beta": 4.0}, 10), ({"conditional": True}, 7), ({"architecture": "conv"}, 10)],
-    ids=["even batches", "full batch", "beta, uneven batches", "conditional", "convolutions"],
+    ("options", "batch_size", "schedule"),
+    [
+        ({}, 8, "constant"),
+        ({}, 24, "constant"),
+        ({"beta": 4.0}, 10, "constant"),
+        ({"conditional": True}, 7, "constant"),
+        ({"architecture": "conv"}, 10, "constant"),
+        ({}, 8, "cosine"),
+        ({}, 10, "cosine"),
+    ],
+    ids=[
+        "even batches",
+        "full batch",
+        "beta, uneven batches",
+        "conditional",
+        "convolutions",
+        "cosine",
+        "uneven cosine",
+    ],
 )
-def test_train_takes_the_same_steps_as_a_loop_written_out(digits, options, batch_size):
+def test_train_takes_the_same_steps_as_a_loop_written_out(digits, options, batch_size, schedule):
     model = small_model(**options)
     expected = copy.deepcopy(model)
     images, labels = digits[0].images[:24], digits[0].labels[:24]
-    config = TrainingConfig(epochs=3, batch_size=batch_size, lr=1e-3, seed=5)
+    config = TrainingConfig(epochs=3, batch_size=batch_size, lr=1e-3, lr_schedule=schedule, seed=5)
     train(model, ResidentImages(images, labels), digits[1], config)
 
     optimizer = torch.optim.Adam(expected.parameters(), lr=1e-3)
+    scheduler = falling(schedule, 3 * math.ceil(24 / batch_size))(optimizer)
     order, noise = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
     for _ in range(3):
         permutation = torch.randperm(24, generator=order)
@@ -107,6 +134,7 @@ def test_train_takes_the_same_steps_as_a_loop_written_out(digits, options, batch
             optimizer.zero_grad()
             ((nll + options.get("beta", 1) * kl) / len(chosen)).backward()
             optimizer.step()
+            scheduler.step()
     for name, parameter in expected.state_dict().items():
         assert_same_steps(model.state_dict()[name], parameter)
 
