@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sprites import NUM_SPRITES, SHAPES, SIZES, factors_of, index_of, render
+from sprites import (
+    NUM_SPRITES,
+    SHAPES,
+    SIZES,
+    factors_of,
+    index_of,
+    orientation_period,
+    render,
+    visible_factors_of,
+)
 
 
 def draw(size=64, **factors):
@@ -64,6 +73,42 @@ def test_rotation_symmetries():
         assert same == list(range(0, 40, period)), SHAPES[shape]
 
 
+@pytest.mark.parametrize("size", [64, 32])
+@pytest.mark.parametrize("scale", range(6))
+def test_pictures_are_the_same_exactly_where_the_visible_factors_are(size, scale):
+    """All shapes and orientations at one place: 10 + 20 + 40 pictures."""
+    index = index_of([[shape, scale, turn, 7, 12] for shape in range(3) for turn in range(40)])
+    visible = visible_factors_of(index)
+    _, picture = np.unique(render(index, size).reshape(len(index), -1), axis=0, return_inverse=True)
+    _, seen = np.unique(visible, axis=0, return_inverse=True)
+    assert np.array_equal(picture[:, None] == picture, seen[:, None] == seen)
+    assert len(set(picture)) == 70
+    for shape, count in enumerate((10, 20, 40)):
+        turns = visible[visible[:, 0] == shape, 2]
+        assert turns.tolist() == list(range(count)) * (40 // count)
+        assert orientation_period(shape) == count
+
+
+def test_visible_factors_change_nothing_but_the_orientation():
+    index = np.random.default_rng(0).integers(0, NUM_SPRITES, (4, 50))
+    factors, visible = factors_of(index), visible_factors_of(index)
+    assert visible.shape == (4, 50, 5)
+    assert np.array_equal(np.delete(factors, 2, axis=-1), np.delete(visible, 2, axis=-1))
+    assert np.array_equal(render(index_of(factors).ravel()), render(index_of(visible).ravel()))
+
+
+def test_the_visible_orientation_says_something_about_the_shape():
+    """What the text says of it: nats, over the whole set."""
+
+    def entropy(*columns):
+        counts = np.unique(np.stack(columns), axis=1, return_counts=True)[1]
+        return -(counts / counts.sum() * np.log(counts / counts.sum())).sum()
+
+    shape, _, turn, _, _ = visible_factors_of(np.arange(NUM_SPRITES)[:: 32 * 32]).T
+    assert entropy(shape) + entropy(turn) - entropy(shape, turn) == pytest.approx(0.38, abs=0.005)
+    assert entropy(shape, turn) - entropy(shape) == pytest.approx(np.log(20))
+
+
 @pytest.mark.parametrize("shape", range(3))
 def test_orientation_turns_the_shape(shape):
     """Ten steps are a quarter turn: compare with the picture turned by NumPy."""
@@ -96,3 +141,5 @@ def test_other_mistakes_are_refused():
         render([0], size=28)
     with pytest.raises(ValueError, match=r"shape 0\.\.2"):
         index_of([3, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match="shapes are 0 to 2, square, ellipse, heart, got -1 to 3"):
+        orientation_period([0, 3, -1])
