@@ -18,7 +18,7 @@ import csv
 import io
 import math
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,9 +31,9 @@ from experiment import header, pick_device
 from input_checks import require_memory
 from level_script import one_line_errors, report_terms, save_image_grid
 from run_files import write_beside
-from trainable import Options, option, read_config, require, require_new_picture, require_positive_ints
+from trainable import Options, option, require, require_new_picture, require_positive_ints
 from trainer import unchecked
-from training_images import NAMES, ImageOptions, load_resident, spread
+from training_images import NAMES, load_resident, spread, trained_images
 from vae_paper import VAE, BaseVAE
 
 # --- log p(x) --------------------------------------------------------------------------------------------------------
@@ -261,28 +261,6 @@ def check_out(config):
     if out := getattr(config, "out", None):
         config.out = out = out.expanduser()
         require_new_picture(out, *([".csv"] if isinstance(config, Anomalies) else []))
-
-
-def trained_images(run):
-    """Which images a run was trained on, an ImageOptions, and the fingerprints of its training and test images.
-
-    An older run has none of the latter. Raises ValueError if the run's config.json does not say it.
-    """
-    path = run / "config.json"
-    training = read_config(path)["training"] if path.is_file() else None
-    require(
-        training and "data" in training, f"{path} does not say what the model was trained on: expected a run's folder"
-    )
-    options = ImageOptions(**{each.name: training[each.name] for each in fields(ImageOptions) if each.name in training})
-    try:
-        options.check()
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if options.data not in NAMES and "image_size" not in training:  # levels 1 and 2 turn all images into 28x28, grey
-        options = replace(options, image_size=28, channels=1)
-    fingerprints = training.get("images")
-    known = isinstance(fingerprints, list) and len(fingerprints) == 2
-    return options, fingerprints if known else [None, None]
 
 
 def require_same(images, fingerprint, run):

@@ -5,7 +5,7 @@ x, labels = images.batch(torch.arange(10))               # (10, 1, 28, 28) float
 """
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from image_data import COLOUR_DATASETS, DATASETS, load_image_set
 from level_script import note
 from sprites import NUM_SPRITES, SHAPES, factors_of, render
-from trainable import Options, option, require
+from trainable import Options, option, read_config, require
 
 SPRITES = {"sprites": 64, "sprites32": 32}  # and the side of their images
 NAMES = (*DATASETS, *COLOUR_DATASETS, *SPRITES)  # what --data takes beside a path
@@ -180,6 +180,28 @@ def spread(array, count, name="--train-images"):
         return array
     require(1 <= count <= len(array), f"{name} {count}: expected 1 to {len(array)}, as many as there are")
     return array[np.arange(count) * len(array) // count]
+
+
+def trained_images(run):
+    """Which images a run was trained on, an ImageOptions, and the fingerprints of its training and test images.
+
+    An older run has none of the latter. Raises ValueError if the run's config.json does not say it.
+    """
+    path = run / "config.json"
+    training = read_config(path)["training"] if path.is_file() else None
+    require(
+        training and "data" in training, f"{path} does not say what the model was trained on: expected a run's folder"
+    )
+    options = ImageOptions(**{each.name: training[each.name] for each in fields(ImageOptions) if each.name in training})
+    try:
+        options.check()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if options.data not in NAMES and "image_size" not in training:  # levels 1 and 2 turn all images into 28x28, grey
+        options = replace(options, image_size=28, channels=1)
+    fingerprints = training.get("images")
+    known = isinstance(fingerprints, list) and len(fingerprints) == 2
+    return options, fingerprints if known else [None, None]
 
 
 def describe(options, images):
