@@ -172,9 +172,9 @@ def conditions(factors, given):
 
 
 def gap(information, factors, varying, given):
-    """mean_k (I_1k - I_2k) / H(v_k | v_given) of information (Z, F), the two largest of each column (Chen 2018, eq. 5).
+    """mean_k (I_1k - I_2k) / H(v_k | v_given) with the two largest of each column of information (Z, F).
 
-    Raises ValueError for a factor that the one it is given decides.
+    Chen 2018, section 4.1. Raises ValueError for a factor that the one it is given decides.
     """
     second, first = np.sort(information, axis=0)[-2:]
     known = conditions(factors, given)
@@ -184,7 +184,7 @@ def gap(information, factors, varying, given):
 
 
 def mig_of_means(codes, factors, given=None, bins=20):
-    """The mutual information gap of posterior means, from histograms (Locatello 2019, appendix B).
+    """The mutual information gap of posterior means, from histograms (as in Locatello 2019).
 
     Each latent is cut into 20 bins of equal width between its smallest and its largest value, and the information is
     that of the table of counts. Chance is 0. Of a factor with more values than bins even a perfect latent keeps only
@@ -205,7 +205,7 @@ def mig_of_means(codes, factors, given=None, bins=20):
 
 
 def mig_of_samples(mu, logvar, factors, rng, given=None, samples=1000):
-    """The mutual information gap of samples of q(z|x), without bins (Chen 2018, section 4.1 and appendix D).
+    """The mutual information gap of samples of q(z|x), without bins (Chen 2018, section 4.1).
 
         I(z_j; v_k) = E_q(z_j, v_k) [log 1/|X_v| sum_{x in X_v} q(z_j|x)] + H(z_j),   X_v: the images with v_k = v
 

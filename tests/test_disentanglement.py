@@ -172,6 +172,43 @@ def test_chunks_change_nothing(monkeypatch, score):
     assert score(*arguments, np.random.default_rng(3), **sizes) == pytest.approx(want, abs=1e-12)
 
 
+@pytest.mark.parametrize("score", [higgins_score, factor_vae_score])
+def test_what_was_learned_by_heart_does_not_count(score):
+    """A dozen points of noise are told apart with ease, others are not."""
+    found = [score(NOISE, FACTORS, np.random.default_rng(seed), train=12, test=200) for seed in range(20)]
+    assert np.mean(found) == pytest.approx(1 / 4, abs=0.04)
+
+
+def test_a_point_of_higgins_is_the_mean_distance_of_pairs_that_share_a_factor(monkeypatch):
+    """Zero in the latent of the factor they share, and in the others what all pairs of images have on average."""
+    asked = []
+
+    class Classifier:
+        def __init__(self, **_):
+            pass
+
+        def fit(self, points, labels):
+            asked.append((points, labels))
+            return self
+
+        def score(self, points, labels):
+            asked.append((points, labels))
+            return 0.625
+
+    monkeypatch.setattr(disentanglement, "LogisticRegression", Classifier)
+    codes = 3 - 5 * UNIT
+    assert higgins_score(codes, FACTORS, np.random.default_rng(0), train=900, test=300) == 0.625
+    assert [len(points) for points, _ in asked] == [900, 300]
+    points, labels = (np.concatenate(arrays) for arrays in zip(*asked, strict=True))
+    distances = np.abs(UNIT[:300, None] - UNIT)
+    for k in range(4):
+        assert (labels == k).sum() == pytest.approx(300, abs=60)
+        mean = points[labels == k].mean(axis=0)
+        np.testing.assert_allclose(mean, np.where(np.arange(4) == k, 0, distances.mean(axis=(0, 1))), atol=0.05)
+        spread = points[labels == k].std(axis=0)[np.arange(4) != k].mean()
+        assert spread == pytest.approx(distances.std(axis=(0, 1)).mean() / 8, rel=0.15)  # of a mean of 64
+
+
 def test_a_collapsed_latent_gets_no_vote():
     """Here it would get many, as its mean follows a factor, by very little."""
     half = CODES["half"][0]

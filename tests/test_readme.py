@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tyro
 
+import disentanglement
 import likelihood
 import pictures
 from experiment import initialised, parse_config
@@ -84,16 +85,24 @@ def test_the_commands_of_the_papers_build_a_model(line):
     assert initialised(module.build_model, config, images).terms
 
 
-@pytest.mark.parametrize("line", [line for line in PAPER_LINES if re.search(r"/(likelihood|pictures)\.py", line)])
+@pytest.mark.parametrize(
+    "line", [line for line in PAPER_LINES if re.search(r"/(likelihood|disentanglement|pictures)\.py", line)]
+)
 def test_the_commands_on_finished_runs_have_these_flags(line):
     script, flags = re.search(r"paper/(\w+)\.py(.*)", line).groups()
-    config_class = {"likelihood": likelihood.COMMANDS, "pictures": pictures.PictureConfig}[script]
+    config_class = {
+        "likelihood": likelihood.COMMANDS,
+        "disentanglement": disentanglement.DisentanglementConfig,
+        "pictures": pictures.PictureConfig,
+    }[script]
     assert tyro.cli(config_class, args=shlex.split(flags))
 
 
 def test_every_line_of_the_papers_readme_is_tried():
     assert len(PAPER_LINES) >= 18
-    assert all(re.search(rf"/({'|'.join(CONFIGS)}|likelihood|pictures)\.py", line) for line in PAPER_LINES)
+    assert all(
+        re.search(rf"/({'|'.join(CONFIGS)}|likelihood|disentanglement|pictures)\.py", line) for line in PAPER_LINES
+    )
 
 
 @pytest.mark.course
