@@ -18,7 +18,7 @@ has the right latent asks no other.
 
 A random subset of all images is as good as the whole: images that share one factor still have all others at random. The
 smaller it is, the fewer different pairs there are, and the higher is the information that independent columns seem to
-share, by about (values - 1) (bins - 1) / 2N nats.
+share, by about (values - 1) (bins - 1) / 2N nats, times the values of a factor that is given.
 
 Papers: Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework", ICLR;
 Kim & Mnih 2018, "Disentangling by Factorising", arXiv:1802.05983; Chen et al. 2018, "Isolating Sources of
@@ -329,7 +329,7 @@ class DisentanglementConfig(Options):
     """Score how well the latents of a run come apart into the sprites' factors, as five papers measure it.
 
     Orientation counts as far as it can be seen: a square looks the same after a quarter turn. Expect two minutes on two
-    cores: one to encode 50,000 images of 64x64, then ten seconds for each seed.
+    cores: half a one to encode 50,000 images of 64x64, then a quarter for each seed.
     """
 
     run: Path
