@@ -75,7 +75,8 @@ def scores(kind):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_perfect_code_in_any_order_and_unit(metric):
-    assert 0.95 if metric.startswith("MIG") else 0.99 <= scores("perfect")[metric] <= 1 + 1e-9
+    least = 0.95 if metric.startswith("MIG") else 0.99
+    assert least <= scores("perfect")[metric] <= 1 + (0.02 if metric == "MIG (samples)" else 1e-9)  # which are drawn
 
 
 @pytest.mark.parametrize("metric", METRICS)
