@@ -5,6 +5,8 @@ from importlib import import_module
 REPRODUCTIONS = {  # what one types: the file of its class
     "iwae-table1": "iwae_table1",
     "rate-distortion": "rate_distortion",
+    "cvae-quadrants": "cvae_quadrants",
+    "collapse": "collapse",
 }
 
 
