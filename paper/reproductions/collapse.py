@@ -227,8 +227,8 @@ class Collapse(Reproduction):
     that each of the 20 latents may spend for free.
 
     Counted at the end, with the weight at 1: the KL, the active units (latents whose mean moves with the image, Burda
-    2015), and -ELBO, which says what the code was good for. The last row is a PixelCNN whose KL weighs a hundredfold, so
-    that no code is left: what this decoder can do alone.
+    2015), and -ELBO, which says what the code was good for. The last row is a PixelCNN whose KL weighs a hundredfold,
+    so that no code is left: what this decoder can do alone.
     """
 
     name = "collapse"
@@ -239,9 +239,10 @@ class Collapse(Reproduction):
         (mlp, epochs), (pixel, pixel_epochs) = (TRAIN_IMAGES[budget, model] for model in MODELS)
         return (
             "MNIST in place of the papers' texts and deeper models, 16x16 pixels, binarised once, batches of 64, Adam "
-            f"1e-3, 20 latents; the MLP has five ReLU layers of 200 and {epochs} epochs of {mlp:,} images, the PixelCNN "
-            f"a 7x7 and three 3x3 masked convolutions of 32 channels and {pixel_epochs} epochs of {pixel:,} images; "
-            "linear and sigmoid rise over the first half of the steps, the four cycles take all of them"
+            f"1e-3, 20 latents; the MLP has five ReLU layers of 200 and {epochs} epochs of {mlp:,} images, the "
+            f"PixelCNN a 7x7 and three 3x3 masked convolutions of 32 channels and {pixel_epochs} epochs of "
+            f"{pixel:,} images; linear and sigmoid rise over the first half of the steps, the four cycles "
+            "take all of them"
         )
 
     def runs(self, budget):
