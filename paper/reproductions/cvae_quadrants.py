@@ -439,8 +439,8 @@ class CvaeQuadrants(Reproduction):
             neighbour = train.batch(neighbour)[0]
             neighbour = torch.where(model.observed.bool(), x, neighbour).cpu().numpy()
             rows.append(np.insert(completions(model, x, first.seed), 1, neighbour, axis=1))
-            names += [label] * len(x)
-        title = "Test digits completed from their observed quadrants"
+            names += [f"{label[0]} of 4"] * len(x)
+        title = "Test digits completed from 1, 2 and 3 of their 4 quadrants"
         save_image_grid(path, np.concatenate(rows), title, names, [COLUMNS[0], "nearest", *COLUMNS[1:]])
 
 
