@@ -4,6 +4,7 @@ without z it is a PixelCNN; then the experiment's measures, claims and figure.
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from reproductions import collapse, find
 from reproductions.collapse import WITHOUT, PixelVAE, redrawn
 from schedules import free_bits
 from small_models import assert_close, assert_same_weights
+from training_images import ResidentImages
 from vae_paper import VAE
 
 SHAPE = (1, 6, 5)
@@ -257,6 +259,26 @@ def test_the_schedules_take_the_steps_of_their_runs(budget):
         assert f"--epochs {epochs}" in runs[f"{model}, constant"].options
         assert f"--train-images {images}" in runs[f"{model}, free bits"].options
     assert "--beta 100" in runs[WITHOUT].options
+
+
+def test_active_are_the_latents_whose_mean_moves():
+    """Of three latents two have a mean that moves, and the third a variance."""
+    model = new_model(latent_dim=3)
+    with torch.no_grad():
+        for head, moving in ((model.encoder.mu, [0, 2]), (model.encoder.logvar, [1])):
+            head.weight[[d for d in range(3) if d not in moving]] = 0
+            head.weight[moving] = 100
+    images = (255 * uniform(50, *SHAPE)).to(torch.uint8)
+    rows = {"epoch": [1.0, 2.0], "test_kl_divergence": [3.0, 2.0], "test_reconstruction_nll": [9.0, 8.0]}
+    trained = SimpleNamespace(
+        model=model.float().eval(),
+        images=lambda split: ResidentImages(images, torch.zeros(50, dtype=torch.int64)),
+        column=rows.get,
+        rows=[{name: values[i] for name, values in rows.items()} for i in range(2)],
+    )
+    want = {"minus_elbo": 10.0, "reconstruction": 8.0, "kl": 2.0, "active": 2, "epochs": [1.0, 2.0]}
+    want |= {"kl_curve": [3.0, 2.0], "minus_elbo_curve": [12.0, 10.0]}
+    assert REPRODUCTION.measure(trained) == want
 
 
 def test_tiny_runs_end_to_end(tmp_path, monkeypatch):
