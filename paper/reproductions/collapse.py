@@ -146,7 +146,7 @@ class PixelVAE(VAE):
 class PixelConfig(PixelVAEOptions, TrainingConfig):
     """Train a VAE with a PixelCNN as its decoder, which may model the images without z (Chen 2017).
 
-    Most of the time goes into the masked convolutions: --image-size 16 takes a third of that of 28.
+    Most of the time goes into the masked convolutions: images of 16x16 pixels take a third of that of 28x28.
     """
 
 
