@@ -7,8 +7,8 @@ lets them agree with each other on one of the many digits that x may belong to:
     z ~ p(z|x),  y ~ p(y|x, z)
     log p(y|x) >= E_q(z|x,y)[log p(y|x, z)] - KL(q(z|x, y) || p(z|x))                         (Sohn 2015, equation 4)
 
-What one compares is -log p(y|x), nats of the unobserved pixels, estimated with S samples of the prior (Sohn 2015,
-equation 5) or, with fewer of them wasted, of the recognition network (equation 6):
+What one compares is -log p(y|x), nats of the unobserved pixels, estimated with S samples of the prior or, with fewer
+of them wasted, of the recognition network (both in Sohn 2015):
 
     log 1/S sum_s p(y|x, z_s)                                z_s ~ p(z|x)         Monte Carlo
     log 1/S sum_s p(y|x, z_s) p(z_s|x) / q(z_s|x, y)         z_s ~ q(z|x, y)      importance sampling
@@ -154,8 +154,8 @@ class QuadrantCVAE(TrainableModel):
     def log_weights(self, x, eps, proposal):
         """log w of S samples, E[w] = p(y|x): eps (N, S, Z) -> (N, S) nats.
 
-        proposal: "prior", w = p(y|x, z) with z ~ p(z|x) (equation 5); "recognition", w = p(y|x, z) p(z|x) / q(z|x, y)
-        with z ~ q(z|x, y) (equation 6).
+        proposal: "prior", w = p(y|x, z) with z ~ p(z|x); "recognition", w = p(y|x, z) p(z|x) / q(z|x, y)
+        with z ~ q(z|x, y).
         """
         n, s, _ = eps.shape
         guess = self.guess(x)[1]
@@ -338,7 +338,7 @@ class CvaeQuadrants(Reproduction):
 
     name = "cvae-quadrants"
     title = "digits completed from 1, 2 and 3 quadrants of MNIST"
-    source = "Sohn 2015, section 5.1; Pyro's example cvae"
+    source = "Sohn 2015, the quadrants of MNIST; Pyro's example cvae"
 
     def protocol(self, budget):
         return (
