@@ -46,6 +46,10 @@ STATE = {  # what a resume state holds, and of which type
     "images": list,
     "versions": dict,
 }
+MOMENTS = {  # what an optimiser keeps of a parameter: the number of its steps, and tensors of the parameter's shape
+    torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.Adagrad: {"step", "sum"},
+}
 
 
 def write_state(folder, state):
@@ -120,12 +124,19 @@ def check_fits(state, optimizers, num_images, steps):
     require(0 <= step < steps, f"its epoch has no step {step}")
     begun = (state["epoch"], step) > (1, 0)
     for name, optimizer in optimizers.items():
-        require(bool(optimizer.state) == begun, f"the optimizer of {name} has not seen the run's steps")
+        kind = type(optimizer)
+        require(kind in MOMENTS, f"what {kind.__name__} keeps of a parameter is not in resume.MOMENTS")
         for parameter, moments in optimizer.state.items():
-            require(moments.keys() == {"step", "exp_avg", "exp_avg_sq"}, f"the optimizer of {name} is not Adam's")
+            require(moments.keys() == MOMENTS[kind], f"the optimizer of {name} is not {kind.__name__}'s")
             for moment_name, moment in moments.items():
                 shape = () if moment_name == "step" else parameter.shape
                 require(getattr(moment, "shape", None) == shape, f"the optimizer of {name} is of another shape")
+        # By their steps: Adam makes a parameter's moments in its first one, Adagrad all of them when it is built.
+        seen = any(moments["step"] > 0 for moments in optimizer.state.values())
+        require(seen == begun, f"the optimizer of {name} has not seen the run's steps")
+        num_parameters = sum(len(group["params"]) for group in optimizer.param_groups)
+        whole = kind is not torch.optim.Adagrad or len(optimizer.state) == num_parameters
+        require(whole, f"the optimizer of {name} lacks parameters")
     require(sums.keys() == {"names", "totals", "counts"}, "its sums are damaged")
     totals, names = sums["totals"], sums["names"]
     whole = totals is None if step == 0 else totals.shape == (len(sums["counts"]), len(set(names)))

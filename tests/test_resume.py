@@ -341,6 +341,19 @@ def optimizer_with(**moments):
     return damage
 
 
+def optimizer_of_steps_0(state):
+    optimizer = state["optimizers"]["loss"]
+    moments = {place: each | {"step": torch.tensor(0.0)} for place, each in optimizer["state"].items()}
+    return state | {"optimizers": {"loss": optimizer | {"state": moments}}}
+
+
+def optimizer_of_another_kind(state):
+    """Adagrad's moments where Adam's are expected."""
+    optimizer = state["optimizers"]["loss"]
+    moments = {place: {"step": each["step"], "sum": each["exp_avg"]} for place, each in optimizer["state"].items()}
+    return state | {"optimizers": {"loss": optimizer | {"state": moments}}}
+
+
 def sums(**entries):
     return lambda state: state | {"sums": state["sums"] | entries}
 
@@ -358,6 +371,8 @@ MISFITS = {  # what only this model and these images can tell
     "an optimizer of another shape": optimizer_with(exp_avg=torch.zeros(5)),
     "an optimizer of numbers": optimizer_with(exp_avg=torch.zeros(())),
     "an optimizer of text": optimizer_with(exp_avg_sq="x"),
+    "an optimizer whose steps are 0": optimizer_of_steps_0,
+    "an optimizer of another kind": optimizer_of_another_kind,
     "an optimizer of fewer parameters": lambda state: (
         state | {"optimizers": {"loss": state["optimizers"]["loss"] | {"param_groups": [{"params": [0]}]}}}
     ),
@@ -422,6 +437,77 @@ def test_a_changed_version_is_said(finished, capsys):
     resume.prepare_resume(state | {"versions": {"python": "3.0", "torch": str(torch.__version__)}})
     assert "python 3.0" in capsys.readouterr().err
     assert torch.get_num_threads() == state["threads"] == threads
+
+
+# --- Adagrad, whose state is there before the first step ------------------------------------------------------------
+
+
+class WithAdagrad(VAE):
+    """The same model with the optimiser of the early papers."""
+
+    def optimizers(self, lr):
+        return {"loss": torch.optim.Adagrad(self.parameter_groups(lr), lr=lr)}
+
+
+def small_with_adagrad():
+    return new_model(WithAdagrad, architecture="conv").float()
+
+
+@pytest.mark.parametrize("commit", range(1, 11))  # before the first step, then after each of nine
+def test_adagrad_goes_on_from_every_commit(images, tmp_path, monkeypatch, commit):
+    whole = small_with_adagrad()
+    rows = train(whole, *images, config(lr=0.02))
+    with monkeypatch.context() as patch:
+        cut_after(patch, commit)
+        with pytest.raises(PowerCutError):
+            train(small_with_adagrad(), *images, config(lr=0.02), tmp_path, script="s")
+    resumed = small_with_adagrad()
+    resumed_rows = train(resumed, *images, config(lr=0.02), tmp_path, read_state(tmp_path, "s"), "s")
+    assert_same_weights(whole, resumed)
+    assert without_clock(resumed_rows) == without_clock(rows)
+
+
+def no_moments_of_one(state):
+    optimizer = state["optimizers"]["loss"]
+    left = {place: moments for place, moments in optimizer["state"].items() if place > 0}
+    return state | {"optimizers": {"loss": optimizer | {"state": left}}}
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (optimizer_of_steps_0, "has not seen the run's steps"),
+        (changed(step=0, epoch=1, rows=[]), "has not seen the run's steps"),
+        (no_moments_of_one, "lacks parameters"),
+        (optimizer_with(sum=torch.zeros(5)), "is of another shape"),
+        (optimizer_with(sum=3.0), "is of another shape"),
+        (optimizer_with(exp_avg=torch.zeros(5)), "is not Adagrad's"),
+        (changed(optimizers={}), "'loss'"),
+        (None, None),
+    ],
+    ids=[
+        "steps of 0", "steps before the first one", "a parameter without", "another shape", "a number", "Adam's",
+        "none", "undamaged",
+    ],
+)  # fmt: skip
+def test_adagrad_with_a_state_that_does_not_fit_is_refused(images, tmp_path, damage, reason):
+    train(small_with_adagrad(), *images, config(epochs=1), tmp_path, script="s")
+    state = read_state(tmp_path, "s")
+    if damage is None:
+        train(small_with_adagrad(), *images, config(epochs=2), tmp_path, state, "s")
+        return
+    with pytest.raises(ValueError, match=f"does not fit this model .*{reason}.*start a new run"):
+        train(small_with_adagrad(), *images, config(epochs=2), tmp_path, damage(state), "s")
+
+
+def test_an_optimizer_that_nobody_described_is_named(images, tmp_path):
+    class WithSGD(VAE):
+        def optimizers(self, lr):
+            return {"loss": torch.optim.SGD(self.parameter_groups(lr), lr=lr, momentum=0.9)}
+
+    train(new_model(WithSGD).float(), *images, config(epochs=1, lr=1e-4), tmp_path, script="s")
+    with pytest.raises(ValueError, match=r"SGD .* not in resume\.MOMENTS"):
+        train(new_model(WithSGD).float(), *images, config(epochs=2, lr=1e-4), tmp_path, read_state(tmp_path, "s"), "s")
 
 
 # --- Real processes --------------------------------------------------------------------------------------------------
