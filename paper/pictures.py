@@ -79,17 +79,21 @@ def manifold_codes(side):
 
 def save_manifold(path, images, condition=""):
     """The decoded `manifold_codes`. images: (side, side, C, H, W), C 1 or 3."""
+    figure = Figure(figsize=(7, 7.2), layout="constrained")
+    draw_manifold(figure.add_subplot(title=f"The decoded latent plane{condition}"), images)
+    save_figure(figure, path)
+
+
+def draw_manifold(axes, images):
+    """The same into a matplotlib Axes, without a title."""
     side, _, channels, height, width = images.shape
     mosaic = images.transpose(0, 3, 1, 4, 2).reshape(side * height, side * width, channels)
-    figure = Figure(figsize=(7, 7.2), layout="constrained")
-    axes = figure.add_subplot(title=f"The decoded latent plane{condition}")
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 0, 1))
     axes.set(xlabel="z[0]", ylabel="z[1]")
     at = (np.array([0, side // 4, side // 2, side - 1 - side // 4, side - 1]) + 0.5) / side
     names = [f"{z:.1f}" for z in torch.special.ndtri(torch.from_numpy(at)).tolist()]
     axes.set_xticks(at, names)
     axes.set_yticks(at, names)
-    save_figure(figure, path)
 
 
 def lerp(start, end, t):

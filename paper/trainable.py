@@ -33,6 +33,8 @@ MODELS = {  # the file that holds each model: a run is loaded by the name of its
     "VQVAE": "vq_vae",
     "QuadrantCVAE": "reproductions.cvae_quadrants",
     "PixelVAE": "reproductions.collapse",
+    "KingmaVAE": "reproductions.kingma_fig2",
+    "TwoStageVQVAE": "reproductions.vq_vae_codebooks",
 }
 
 

@@ -7,6 +7,8 @@ REPRODUCTIONS = {  # what one types: the file of its class
     "rate-distortion": "rate_distortion",
     "cvae-quadrants": "cvae_quadrants",
     "collapse": "collapse",
+    "kingma-fig2": "kingma_fig2",
+    "vq-vae": "vq_vae_codebooks",
 }
 
 
