@@ -4,7 +4,7 @@
 the model here does: for the first `code_steps` training steps the encoder, the codebook and the decoder learn and the
 prior stays as it is; from then on they stay as they are and the prior learns.
 
-    python paper/reproductions/vq_vae_codebooks.py --epochs 120 --code-steps 720        on the digits, half and half
+    python paper/reproductions/vq_vae_codebooks.py            on the embedded digits, 60 epochs of each stage
 
 All runs and their figure: `python paper/reproduce.py vq-vae`.
 """
@@ -58,7 +58,10 @@ class TwoStageVQVAE(VQVAE):
 
 @dataclass
 class TwoStageConfig(TwoStageOptions, TrainingConfig):
-    """Train a VQ-VAE, and then the prior over its codes (van den Oord 2017)."""
+    """Train a VQ-VAE, and then the prior over its codes (van den Oord 2017): on the digits half of the time each."""
+
+    epochs: int = option(120, least=1)
+    """Passes over the training images, of both stages together."""
 
 
 def build_model(config, train_images):
@@ -72,7 +75,6 @@ def main(argv=None):
 # --- The experiment --------------------------------------------------------------------------------------------------
 
 SIZES = (8, 32, 128, 512)
-PLACES = 49  # codes of a 28x28 image
 BATCH = 64
 BUDGETS = {  # epochs of each stage, the training images, and the sizes with a prior trained afterwards
     "quick": (3, 16_000, (32, 512)),
@@ -207,19 +209,25 @@ class VQVAECodebooks(Reproduction):
             "total": ("Their sum", "-ELBO (nats per image)"),
             "perplexity": ("Use of the codebook", "perplexity of all test codes"),
         }
-        styles = {"ema": ("C0", "o-"), "gradient": ("C1", "s--"), "afterwards": ("C2", "^:")}
+        styles = {"ema": ("C0", "o-"), "gradient": ("C1", "s--"), "afterwards": ("C2", "^")}
         for axes, (name, (title, unit)) in zip(panels, titles.items(), strict=True):
-            for kind, (colour, style) in styles.items():
+            for order, (kind, (colour, style)) in enumerate(styles.items(), start=2):
+                if kind == "afterwards" and name in ("reconstruction", "perplexity"):
+                    continue  # the codes of the running means, which are there already
                 sizes = [size for size in SIZES if label(size, kind) in results.runs]
                 means = [results.mean(label(size, kind), name) for size in sizes]
-                axes.plot(sizes, means, style, color=colour, label=WORDS[kind])
-            axes.set(title=title, ylabel=unit, xscale="log")
+                deviations = [deviation(results[label(size, kind), name]) for size in sizes]
+                axes.errorbar(
+                    sizes, means, deviations, fmt=style, color=colour, capsize=3, label=WORDS[kind], zorder=order
+                )
+            axes.set_title(title)
+            axes.set_ylabel(unit)
             axes.set_xscale("log", base=2)
             axes.set_xticks(SIZES, list(map(str, SIZES)))
             axes.grid(color="0.92")
-        panels[1].plot(SIZES, [PLACES * math.log(size) for size in SIZES], ":", color="0.6", label="without a prior")
         panels[3].plot(SIZES, SIZES, ":", color="0.6", label="all entries alike")
         panels[3].set_yscale("log", base=2)
+        panels[3].yaxis.set_major_formatter("{x:g}")
         for axes in panels[2:]:
             axes.set_xlabel("entries in the codebook")
         for axes in panels:
@@ -239,10 +247,13 @@ def between(values):
 
 
 def spread(results, name):
-    """The largest standard deviation over the seeds that any run has, 0 for one seed."""
-    if results.num_seeds < 2:
-        return 0.0
-    return max(float(np.std(results[run, name], ddof=1)) for run in results.runs)
+    """The largest standard deviation over the seeds that any run has."""
+    return max(deviation(results[run, name]) for run in results.runs)
+
+
+def deviation(values):
+    """The standard deviation over the seeds, 0 for one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 REPRODUCTION = VQVAECodebooks()
