@@ -86,8 +86,8 @@ class VQVAECodebooks(Reproduction):
     """An image as 49 words from a codebook of 8, 32, 128 or 512 entries: how well it is decoded from them
     (reconstruction), what the words cost under the prior (prior), and their sum, -ELBO. The entries follow the encoder
     as running means or by gradients. The prior is trained along with the codes, as vq_vae.py does, or afterwards on
-    the finished codes, as the paper does; since codes pass no gradient to the encoder, both have the same codes, and
-    their priors as many training steps.
+    the finished codes, as the paper does. Codes pass no gradient to the encoder: both have the same codes (on a CPU to
+    the last digit, on a GPU as far as it repeats itself), and their priors as many training steps.
 
     Bits per code are to be compared with log2 of the codebook's size, which is what a code costs without a prior; the
     perplexity is how many entries, used equally often, would be as hard to guess as the test images' codes are.
