@@ -241,13 +241,14 @@ def train_run(run, seed, folder, device):
 def read_measures(folder):
     """The content of a run's measures.json, None if it has none. Raises ValueError if it is damaged."""
     path = Path(folder) / MEASURES
-    content = read_json(path)
-    if content is not None:
-        fine = f"{path} is damaged: delete it, and the run is measured again"
-        require(isinstance(content, dict) and SOURCE | {"measures", "seconds"} <= content.keys(), fine)
-        require(isinstance(content["measures"], dict) and isinstance(content["seconds"], dict), fine)
-        require({"training", "measuring"} <= content["seconds"].keys(), fine)
-        as_json([content["measures"], content["seconds"]])
+    if (content := read_json(path)) is None:
+        return None
+    try:
+        whole = content.keys() >= SOURCE and content["seconds"].keys() == {"training", "measuring"}
+        as_json(content["seconds"] | content["measures"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        whole = False
+    require(whole, f"{path} is damaged: delete it, and the run is measured again")
     return content
 
 
