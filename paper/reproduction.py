@@ -41,7 +41,7 @@ THREADS = torch.get_num_threads()  # PyTorch's own choice for this process
 class Run:
     """One training, for each seed: the script's module, what one types behind it, and how long that takes.
 
-    script: "vae_paper", "reproductions.kingma_fig2", ...; None where nothing is trained and only measured.
+    script: "vae_paper", "reproductions.kingma_fig2", ...; None where the measure is all there is (options: its words).
     minutes: training and measuring, expected on two cores.
     seeds: at most so many of those that are asked for. device, threads: instead of those that are asked for.
     """
@@ -56,7 +56,7 @@ class Run:
     @property
     def command(self):
         if not self.script:
-            return "nothing trained"
+            return self.options or "nothing trained"
         device = f" --device {self.device}" if self.device else ""
         return f"python paper/{self.script.replace('.', '/')}.py {self.options}".rstrip() + device
 

@@ -107,6 +107,7 @@ def test_a_run_has_the_line_that_one_types():
         == "python paper/reproductions/one.py --k 5 --device cpu"
     )
     assert Run(None).command == "nothing trained"
+    assert Run(None, "python numpy/vae_numpy.py").command == "python numpy/vae_numpy.py"
 
 
 def test_a_run_takes_the_first_of_the_seeds():

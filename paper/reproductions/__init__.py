@@ -3,7 +3,9 @@
 from importlib import import_module
 
 REPRODUCTIONS = {  # what one types: the file of its class
+    "precision": "precision",
     "rate-distortion": "rate_distortion",
+    "readme": "readme_tables",
 }
 
 
