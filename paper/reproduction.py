@@ -23,6 +23,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from experiment import pick_device
 from likelihood import trained_images
@@ -188,6 +189,7 @@ class StoppedError(Exception):
 
 
 ONE_AT_A_TIME = threading.Lock()  # in a process: threads, random state and streams are the process's own
+tqdm.set_lock(threading.RLock())  # its default is one that processes share, and leaves a mess where one is killed
 
 
 def carry_out(reproduction, label, seed, budget, folder, device, threads=None):

@@ -422,13 +422,13 @@ def test_whatever_stops_it_it_goes_on_to_the_same_table(tmp_path, uninterrupted,
     process = start("--jobs", jobs, cwd=tmp_path)
     wait_for(lambda: rows(tmp_path) >= 3, process)
     (os.killpg if all_of_them else os.kill)(process.pid, number)
+    if number == signal.SIGKILL:  # those that train may be left; they own their runs
+        assert process.wait(LIMIT) == -number
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
     out, err = process.communicate(timeout=LIMIT)
     assert out == ""
-    if number == signal.SIGKILL:
-        assert process.returncode == -number
-        with contextlib.suppress(ProcessLookupError):  # those that train may be left, and own their runs
-            os.killpg(process.pid, number)
-    else:
+    if number != signal.SIGKILL:
         assert process.returncode == 130
         line = err.splitlines()[2]
         assert line.startswith("reproduce.py: stopped, and what was done is saved; go on with: ")

@@ -31,7 +31,9 @@ class Tiny(Reproduction):
 
     def runs(self, budget):
         epochs = int(os.environ.get("TINY_EPOCHS", "2"))
-        small = "--architecture mlp --hidden-dims 8 --latent-dim 2 --train-images 256 --batch-size 64 --save-seconds 0"
+        small = (
+            "--architecture mlp --hidden-dims 8 --latent-dim 2 --train-images 128 --batch-size 64 --save-seconds 0.2"
+        )
         trained = {label: Run("vae_paper", f"{small} --epochs {epochs} --{label}", 0.1) for label in BETAS}
         return trained | {"no model": Run(None, minutes=0.01, seeds=1)}
 

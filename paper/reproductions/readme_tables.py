@@ -1,8 +1,8 @@
 """What to expect from each script: every number of the tables in README.md and paper/README.md.
 
-    python paper/reproduce.py readme                           the digits, and MNIST with the VAE
-    python paper/reproduce.py readme --budget mnist            MNIST with the later papers
-    python paper/reproductions/readme_tables.py                writes the tables into the two pages
+python paper/reproduce.py readme                           the digits, and MNIST with the VAE
+python paper/reproduce.py readme --budget mnist            MNIST with the later papers
+python paper/reproductions/readme_tables.py                writes the tables into the two pages
 """
 
 from level_script import run_as_script
