@@ -107,6 +107,7 @@ class Precision(Reproduction):
             for axes, xlabel in zip(row, ("test loss of each seed (nats)", "images per second, seed 0"), strict=True):
                 axes.set(title=model, xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
                 axes.set_yticks(range(len(names)), words)
+                axes.locator_params(axis="x", nbins=5)
             row[1].set_yticks([])
         save_figure(figure, path)
 

@@ -163,9 +163,9 @@ class ReadmeTables(Reproduction):
         price = [statistics.mean(flat(code_price(results, line))) for line in lines]
         axes.barh(lines, nats, label="reconstruction")
         axes.barh(lines, price, left=nats, label="price of the code: KL, or a prior's nll")
-        axes.invert_yaxis()
+        axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set(xlabel="nats per test image", title="What an image costs")
-        axes.legend()
+        axes.legend(loc="lower right")
         save_figure(figure, path)
 
 
