@@ -18,14 +18,17 @@ from level_script import run_as_script  # before all others: it sees to Ctrl-C
 import contextlib
 import inspect
 import json
-import os
+import re
+import signal
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from filelock import FileLock
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
@@ -34,13 +37,19 @@ from experiment import pick_device, say
 from level_script import one_line_errors, typed
 from reproduction import (
     MEASURES,
+    SOURCE,
+    THREADS,
     Results,
     RunFailedError,
     StoppedError,
     Trained,
+    as_json,
     carry_out,
+    distinct,
     progress,
+    read_json,
     read_measures,
+    require_same_command,
 )
 from reproductions import DEPARTURES, REPRODUCTIONS, find
 from run_files import write_beside
@@ -64,7 +73,8 @@ class ReproduceOptions(Options):
     jobs: int = option(1, least=1)
     """So many runs side by side, which share the machine's cores."""
     cluster: str | None = None
-    """The address of a Dask scheduler, tcp://HOST:8786; all its machines must see --runs under the same path."""
+    """The address of a Dask scheduler, tcp://HOST:8786; all its machines must see --runs under the same path, and its
+    workers have one thread each: `dask worker tcp://HOST:8786 --nworkers 4 --nthreads 1`."""
     remeasure: bool = False
     """Measure again what was measured before, on the same trained runs."""
     runs: Path = Path("runs", "reproduce")
@@ -84,16 +94,59 @@ def main(argv=None, known=None):
         if options.name is None:
             print(listing(known, options))
             return
-        names = list(known) if options.name == "all" else [options.name]
-        require(names[0] in known, f"unknown experiment {options.name!r}: expected all, {', '.join(known)}")
-        for name in names:
-            budgets = known[name].budgets
-            require(options.budget in budgets, f"{name} has no --budget {options.budget}: it has {', '.join(budgets)}")
+        names = chosen(known, options)
+        for name in known:
             read_results(options.results, name)  # damaged ones are told before anything is trained
-        pick_device(options.device)
-        for name in names:
-            reproduce(known[name], options)
-            write_beside(options.results.parent / "RESULTS.md", results_page(known, options.results))
+        require_folder(options.runs, "--runs")
+        require_folder(options.results, "--results")
+        if options.cluster is None:
+            pick_device(options.device)
+        try:
+            with terminated_as_interrupted():
+                for name in names:
+                    reproduce(known[name], options)
+                    with FileLock(options.results / ".lock"):
+                        write_beside(options.results.parent / "RESULTS.md", results_page(known, options.results))
+        except (KeyboardInterrupt, StoppedError):
+            again = typed(sys.argv[0], *(sys.argv[1:] if argv is None else argv))
+            say(f"reproduce.py: stopped, and what was done is saved; go on with: {again}")
+            raise SystemExit(130) from None
+
+
+def chosen(known, options):
+    """The names of the experiments that the command line asks for. Raises ValueError."""
+    if options.name == "all":
+        names = [name for name in known if options.budget in known[name].budgets]
+        require(names, f"no experiment has a --budget {options.budget}")
+        return names
+    require(options.name in known, f"unknown experiment {options.name!r}: expected all, {', '.join(known)}")
+    budgets = known[options.name].budgets
+    require(
+        options.budget in budgets, f"{options.name} has no --budget {options.budget}: expected {' or '.join(budgets)}"
+    )
+    return [options.name]
+
+
+def require_folder(path, flag):
+    """Make the folder. Raises OSError, before hours are spent, if nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise OSError(f"cannot write to {flag} {path} ({error.strerror}): choose a folder you may write to") from None
+
+
+@contextlib.contextmanager
+def terminated_as_interrupted():
+    """SIGTERM, the way in which batch systems ask a process to stop, does what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # only there does Python take handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # --- One experiment --------------------------------------------------------------------------------------------------
@@ -104,38 +157,63 @@ def reproduce(reproduction, options):
     name, budget = reproduction.name, options.budget
     seeds = range(options.seeds or reproduction.seeds(budget))
     folders = run_folders(reproduction, options.runs, budget, seeds)
-    minutes = reproduction.minutes(budget, len(seeds))
-    say(f"{name}, {budget}: {reproduction.title}; {len(folders)} runs in {options.runs / name / budget}")
-    say(f"expect {in_hours(minutes)} on two cores, less what is there already")
-    if options.remeasure:
-        for folder in folders.values():
+    runs = reproduction.runs(budget)
+    for (label, seed), folder in folders.items():  # what cannot be used is told before anything is trained
+        require_same_command(folder, runs[label], seed)
+        if options.remeasure:
             (folder / MEASURES).unlink(missing_ok=True)
-    carry_out_all(reproduction, folders, options)
-    content = collect(reproduction, folders, budget, list(seeds))
-    results = Results(content)
-    options.results.mkdir(parents=True, exist_ok=True)
-    device = pick_device(options.device)
-    trained = {
-        label: [Trained(label, seed, budget, folders[label, seed], device) for seed in seeds] for label in results.runs
-    }
-    content = read_results(options.results, name) | {budget: content}
-    write_beside(options.results / f"{name}.json", json.dumps(content, indent=2) + "\n")
+        read_measures(folder)
+    minutes = {folder: runs[label].minutes for (label, _), folder in folders.items()}
+    left = sum(share * (1 - progress(folder)) for folder, share in minutes.items())
+    say(f"{name}, {budget}: {reproduction.title}; {count(len(folders), 'run')} in {options.runs / name / budget}")
+    say(f"expect {in_hours(left)} on two cores" if left else "all of them are there")
+    if left:
+        carry_out_all(reproduction, folders, minutes, options)
+    results = Results(collect(reproduction, folders, budget, list(seeds)))
+    table, claims = judged(reproduction, results)
+    device = pick_device("auto" if options.cluster else options.device)
+    trained = {label: [] for label in runs}
+    for (label, seed), folder in folders.items():
+        trained[label].append(Trained(label, seed, budget, folder, device))
     reproduction.draw(results, trained, options.results / f"{name}-{budget}.png")
+    with FileLock(options.results / ".lock"):  # another budget's results may be written at the same time
+        content = read_results(options.results, name) | {budget: results.content}
+        write_beside(options.results / f"{name}.json", json.dumps(content, indent=2) + "\n")
     print(f"{heading(reproduction, results)}\n")
-    print("\n".join(as_table(*reproduction.table(results))))
-    for claim in reproduction.claims(results):
+    print("\n".join(as_table(*table)))
+    for claim in claims:
         print(f"\n{claim.text}\n  paper: {claim.paper}; ours: {claim.ours}; holds: {MARKS[claim.holds].strip('*')}")
     say(f"{name}: {options.results / name}.json, its figure, and {options.results.parent / 'RESULTS.md'}")
 
 
+def judged(reproduction, results):
+    """The table, as header and rows, and the claims. Raises ValueError if what they ask for was not measured."""
+    try:
+        return reproduction.table(results), reproduction.claims(results)
+    except KeyError as error:
+        line = f"reproduce.py {reproduction.name} --budget {results.content['budget']} --remeasure"
+        raise ValueError(
+            f"the results of {reproduction.name} are an older version's, without {error}: measure again with {line}"
+        ) from None
+
+
 def run_folders(reproduction, runs, budget, seeds):
-    """{(label, seed): its folder}, seed by seed, so that a first whole table is there early."""
-    labels = reproduction.runs(budget)
-    return {
+    """{(label, seed): its folder}, seed by seed, so that a first whole table is there early.
+
+    Raises ValueError if two labels make one folder.
+    """
+    labelled = reproduction.runs(budget)
+    folders = {
         (label, seed): runs / reproduction.name / budget / f"{as_file_name(label)}-seed{seed}"
         for seed in seeds
-        for label in labels
+        for label, run in labelled.items()
+        if seed in run.seeds_of(seeds)
     }
+    used = {}
+    for (label, seed), folder in folders.items():  # some file systems do not tell A from a
+        other = used.setdefault((folder.name.casefold(), seed), label)
+        require(other == label, f"{reproduction.name}: the runs {other!r} and {label!r} would share {folder}")
+    return folders
 
 
 def as_file_name(label):
@@ -147,33 +225,32 @@ def collect(reproduction, folders, budget, seeds):
     found = {key: read_measures(folder) for key, folder in folders.items()}
     runs = {}
     for label, run in reproduction.runs(budget).items():
-        of_seeds = [found[label, seed] for seed in seeds]
+        of_seeds = [found[label, seed] for seed in run.seeds_of(seeds)]
+        names = [each["measures"].keys() for each in of_seeds]
+        require(
+            all(each == names[0] for each in names),
+            f"{reproduction.name}, {label}: its seeds were measured by different versions: go on with --remeasure",
+        )
         runs[label] = {
             "command": run.command,
             "seconds": [round(sum(each["seconds"].values()), 1) for each in of_seeds],
-            "measures": {name: [each["measures"][name] for each in of_seeds] for name in of_seeds[0]["measures"]},
+            "measures": {name: [each["measures"][name] for each in of_seeds] for name in names[0]},
         }
-    sources = {name: distinct(each[name] for each in found.values()) for name in ("commit", "versions", "machine")}
-    return {"budget": budget, "seeds": seeds} | sources | {"runs": runs}
-
-
-def distinct(values):
-    return list({json.dumps(value): value for value in values}.values())
+    sources = {name: distinct(each for run in found.values() for each in run[name]) for name in SOURCE - {"command"}}
+    return {"budget": budget, "seeds": seeds} | dict(sorted(sources.items())) | {"runs": runs}
 
 
 # --- Carrying the runs out -------------------------------------------------------------------------------------------
 
 
-def carry_out_all(reproduction, folders, options):
+def carry_out_all(reproduction, folders, minutes, options):
     """All runs, one after the other, side by side, or on a cluster, under one progress bar.
 
-    A process that dies takes nothing with it: the runs it had go on in another. Raises ValueError in one line for a run
-    that failed, SystemExit where it was asked to stop.
+    A process that dies takes nothing with it: the runs it had go on in another. minutes: {folder: minutes}. Raises
+    ValueError in one line for a run that failed, StoppedError or KeyboardInterrupt where it was asked to stop.
     """
-    runs = reproduction.runs(options.budget)
-    minutes = {folder: runs[label].minutes for (label, _), folder in folders.items()}
-    left_alone = 0
-    with workers(options) as (parallel, threads), watched(minutes, reproduction.name):
+    killed = 0
+    with workers(options) as (parallel, threads, lost), watched(minutes, reproduction.name):
         while True:
             tasks = [
                 delayed(carry_out)(reproduction, label, seed, options.budget, folder, options.device, threads)
@@ -185,25 +262,28 @@ def carry_out_all(reproduction, folders, options):
             before = sum(map(progress, minutes))
             try:
                 parallel(tasks)
-            except TerminatedWorkerError:
-                left_alone = 0 if sum(map(progress, minutes)) > before else left_alone + 1
-                require(left_alone < 3, "a process that trained was killed three times: is the memory full?")
+            except lost:
+                killed = 1 if sum(map(progress, minutes)) > before else killed + 1
+                require(killed < 3, "a process that trained was killed three times: is the memory full?")
             except RunFailedError as error:
                 raise ValueError(str(error)) from None
-            except StoppedError:
-                say(f"reproduce.py: stopped; go on with: {typed(*sys.argv)}")
-                raise SystemExit(130) from None
 
 
 @contextlib.contextmanager
 def workers(options):
-    """Who carries the runs out: gives joblib's Parallel, and the threads of each (None: as its process has them)."""
+    """Who carries the runs out: joblib's Parallel, the threads of each run, what is raised for a lost process.
+
+    The threads are None where each process chooses.
+    """
     if options.cluster is None:
-        threads = max(1, (os.cpu_count() or 1) // options.jobs) if options.jobs > 1 else None
-        yield Parallel(n_jobs=options.jobs), threads
+        yield Parallel(options.jobs, batch_size=1), max(1, THREADS // options.jobs), TerminatedWorkerError
         return
+    require(
+        re.fullmatch(r"(tcp|tls)://[^\s/:]+:\d{1,5}", options.cluster),
+        f"--cluster must be the address of a Dask scheduler, tcp://HOST:8786, got {options.cluster!r}",
+    )
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError:
         raise ValueError(
             "--cluster needs Dask, which is not installed: pip install -e '.[cluster]' in the clone's folder"
@@ -215,8 +295,11 @@ def workers(options):
             f"no Dask scheduler answers at --cluster {options.cluster} ({error}): start one with `dask scheduler`"
         ) from None
     with client, parallel_config("dask", client=client):
-        require(client.nthreads(), f"--cluster {options.cluster} has no workers: start some with `dask worker`")
-        yield Parallel(n_jobs=-1), None
+        there = client.nthreads().values()
+        line = f"dask worker {options.cluster} --nworkers 2 --nthreads 1"
+        require(there, f"--cluster {options.cluster} has no workers: start some with `{line}`")
+        require(max(there) == 1, f"each worker of --cluster must have one thread: start them with `{line}`")
+        yield Parallel(-1, batch_size=1, pre_dispatch="all"), None, (TerminatedWorkerError, KilledWorker)
 
 
 @contextlib.contextmanager
@@ -228,13 +311,15 @@ def watched(minutes, name):
     done = threading.Event()
     words = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left"
 
+    def so_far():
+        return sum(share * progress(folder) for folder, share in minutes.items())
+
     def watch():
         while not done.wait(1):
-            bar.n = sum(share * progress(folder) for folder, share in minutes.items())
+            bar.n = so_far()
             bar.refresh()
 
-    with tqdm(total=sum(minutes.values()), desc=name, bar_format=words, disable=None) as bar:
-        bar.initial = bar.n = sum(share * progress(folder) for folder, share in minutes.items())
+    with tqdm(total=sum(minutes.values()), initial=so_far(), desc=name, bar_format=words, disable=None) as bar:
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
@@ -242,6 +327,7 @@ def watched(minutes, name):
         finally:
             done.set()
             watcher.join()
+            bar.n = so_far()
 
 
 # --- Result files and the page that is made from them ----------------------------------------------------------------
@@ -250,16 +336,18 @@ def watched(minutes, name):
 def read_results(folder, name):
     """A result file, {budget: content}, empty if there is none. Raises ValueError if it is damaged."""
     path = folder / f"{name}.json"
-    if not path.is_file():
-        return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for each in content.values():
-            assert each["seeds"]
+        if (content := read_json(path)) is None:
+            return {}
+        for budget, each in content.items():
+            require(each["budget"] == budget and each["seeds"] and each["runs"], "its budgets do not fit")
+            require(all(each[name] for name in SOURCE - {"command"}), "it does not say where it comes from")
             for run in each["runs"].values():
-                assert all(len(values) == len(each["seeds"]) for values in run["measures"].values())
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError):
-        raise ValueError(f"{path} is damaged: delete it; the runs are there, and what was measured is too") from None
+                lists = [run["seconds"], *as_json(run["measures"]).values()]
+                require({len(values) for values in lists} == {min(len(each["seeds"]), len(run["seconds"]))}, "short")
+                require(isinstance(run["command"], str) and sum(as_json(run["seconds"])) >= 0, "its runs are damaged")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(f"{path} is damaged: put it back or delete it; what was measured lies with the runs") from None
     return content
 
 
@@ -313,7 +401,7 @@ def results_page(known, results):
     ]
     for reproduction, each in found:
         link = f"[{reproduction.name}](#{anchor(reproduction, each)})"
-        for claim in reproduction.claims(each):
+        for claim in judged(reproduction, each)[1]:
             cells = (link, each.content["budget"], claim.text, claim.paper, claim.ours, MARKS[claim.holds])
             lines.append(table_row(cells))
     lines += ["", "## Where this code departs from the papers on purpose", ""]
@@ -331,7 +419,7 @@ def section(reproduction, results, figures):
     hours = in_hours(sum(sum(run["seconds"]) for run in results.runs.values()) / 60)
     versions = "; ".join(", ".join(f"{key} {value}" for key, value in each.items()) for each in content["versions"])
     lines = [f"## {heading(reproduction, results)}", "", *inspect.getdoc(type(reproduction)).splitlines(), ""]
-    lines += as_table(*reproduction.table(results))
+    lines += as_table(*judged(reproduction, results)[0])
     lines += ["", f"![{reproduction.title}]({figures}/{name}-{budget}.png)", ""]
     if words := reproduction.protocol(budget):
         lines += [f"Otherwise than in the paper: {words}", ""]
@@ -367,7 +455,7 @@ def as_table(header, rows):
 
 
 def table_row(cells):
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |"
 
 
 if __name__ == "__main__":

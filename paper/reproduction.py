@@ -2,8 +2,8 @@
 
 Every file in `reproductions/` derives one class from `Reproduction` and reads like the paper's section. A run is one
 line that can also be typed (`python paper/vae_paper.py --beta 4 ...`) and owns a folder like any other run, so that it
-is resumed where it was cut off; what was measured on it lies beside its weights in measures.json, with the commit, the
-versions, the device and the seconds that it took. `reproduce.py` carries the runs out and writes the tables.
+is resumed where it was cut off; what was measured on it lies beside its weights in measures.json, with the line, and
+with every commit, version and machine that worked on it. `reproduce.py` carries the runs out and writes the tables.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import platform
 import shlex
 import statistics
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,16 +23,16 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from experiment import pick_device
-from likelihood import trained_images
 from resume import RESUME_STATE, cpu_type
-from run_files import write_beside
-from trainable import require
-from training_images import load_resident
-from vae_paper import VAE
+from run_files import lock_run_folder, write_beside
+from trainable import TrainableModel, require
+from training_images import load_resident, trained_images
 
 MEASURES = "measures.json"
+THREADS = torch.get_num_threads()  # PyTorch's own choice for this process
 
 # --- What a paper's file says ----------------------------------------------------------------------------------------
 
@@ -40,17 +41,28 @@ MEASURES = "measures.json"
 class Run:
     """One training, for each seed: the script's module, what one types behind it, and how long that takes.
 
-    script: "vae_paper", "reproductions.kingma_fig2", ...; None where nothing is trained and only measured.
+    script: "vae_paper", "reproductions.kingma_fig2", ...; None where the measure is all there is (options: its words).
     minutes: training and measuring, expected on two cores.
+    seeds: at most so many of those that are asked for. device, threads: instead of those that are asked for.
     """
 
     script: str | None
     options: str = ""
     minutes: float = 1.0
+    seeds: int | None = None
+    device: str | None = None
+    threads: int | None = None
 
     @property
     def command(self):
-        return f"python paper/{self.script.replace('.', '/')}.py {self.options}" if self.script else "nothing trained"
+        if not self.script:
+            return self.options or "nothing trained"
+        device = f" --device {self.device}" if self.device else ""
+        return f"python paper/{self.script.replace('.', '/')}.py {self.options}".rstrip() + device
+
+    def seeds_of(self, seeds):
+        """Those seeds, in order, that this run is trained with."""
+        return list(seeds)[: self.seeds]
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,8 @@ class Reproduction:
 
     def minutes(self, budget, seeds=None):
         """What all runs take together, expected on two cores."""
-        return (seeds or self.seeds(budget)) * sum(run.minutes for run in self.runs(budget).values())
+        seeds = range(seeds or self.seeds(budget))
+        return sum(run.minutes * len(run.seeds_of(seeds)) for run in self.runs(budget).values())
 
 
 class Trained:
@@ -119,7 +132,7 @@ class Trained:
 
     @cached_property
     def model(self):
-        return VAE.load(self.folder).to(self.device).eval()
+        return TrainableModel.load(self.folder).to(self.device).eval()
 
     def images(self, split):
         """The run's own images as training_images.ResidentImages; split: "train" or "test"."""
@@ -136,7 +149,7 @@ class Trained:
 
 
 class Results:
-    """The measures of all runs and seeds, as a result file holds them: results[label, name] is one value per seed."""
+    """The measures of all runs, as a result file holds them: results[label, name] is a value for each of its seeds."""
 
     def __init__(self, content):
         self.content, self.runs = content, content["runs"]
@@ -174,34 +187,40 @@ class StoppedError(Exception):
     """A run was asked to stop, and is saved."""
 
 
+ONE_AT_A_TIME = threading.Lock()  # in a process: threads, random state and streams are the process's own
+tqdm.set_lock(threading.RLock())  # its default is one that processes share, and leaves a mess where one is killed
+
+
 def carry_out(reproduction, label, seed, budget, folder, device, threads=None):
     """Train what is missing of one run, measure it, and leave measures.json in its folder; nothing if that is there.
 
     Whatever was cut off before, here or on another machine, goes on from the folder. threads: of PyTorch, by default
-    its own choice. Raises RunFailedError, StoppedError, ValueError for a damaged measures.json.
+    its own choice. Raises RunFailedError in one line, StoppedError if asked to stop.
     """
-    folder = Path(folder)
-    if read_measures(folder) is not None:
-        return
-    if threads:
-        torch.set_num_threads(threads)
-    run = reproduction.runs(budget)[label]
-    if run.script:
-        train_run(run, seed, folder, device)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-    trained = Trained(label, seed, budget, folder, pick_device(device))
+    folder, run = Path(folder), reproduction.runs(budget)[label]
+    try:
+        with ONE_AT_A_TIME:
+            require_same_command(folder, run, seed)
+            if read_measures(folder) is None:
+                torch.set_num_threads(run.threads or threads or THREADS)
+                device = pick_device(run.device or device)
+                source = note_source(folder, run, seed, device)
+                if run.script:
+                    train_run(run, seed, folder, device)
+                folder.mkdir(parents=True, exist_ok=True)
+                with lock_run_folder(folder):
+                    measure(reproduction, Trained(label, seed, budget, folder, device), source)
+    except (RunFailedError, ValueError, OSError) as error:
+        raise RunFailedError(f"{reproduction.name}, {label}, seed {seed}: {error}") from None
+
+
+def measure(reproduction, trained, source):
+    """Measure a run and write measures.json. source: what `note_source` gave. Raises ValueError for NaN."""
     start = time.perf_counter()
     measures = as_json(reproduction.measure(trained))
-    content = {
-        "command": f"{run.command} --seed {seed}" if run.script else run.command,
-        "measures": measures,
-        "seconds": {"training": training_seconds(folder), "measuring": round(time.perf_counter() - start, 1)},
-        "machine": machine(trained.device),
-        "versions": package_versions(),
-        "commit": commit(),
-    }
-    write_beside(folder / MEASURES, json.dumps(content, indent=2) + "\n")
+    seconds = {"training": training_seconds(trained.folder), "measuring": round(time.perf_counter() - start, 1)}
+    content = source | {"seconds": seconds, "measures": measures}
+    write_beside(trained.folder / MEASURES, json.dumps(content, indent=2) + "\n")
 
 
 def train_run(run, seed, folder, device):
@@ -223,32 +242,32 @@ def train_run(run, seed, folder, device):
 def read_measures(folder):
     """The content of a run's measures.json, None if it has none. Raises ValueError if it is damaged."""
     path = Path(folder) / MEASURES
-    if not path.is_file():
+    if (content := read_json(path)) is None:
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        whole = isinstance(content["measures"], dict) and isinstance(content["seconds"]["training"], int | float)
-    except (ValueError, LookupError, TypeError, RecursionError):
+        whole = content.keys() >= SOURCE and content["seconds"].keys() == {"training", "measuring"}
+        as_json(content["seconds"] | content["measures"])
+    except (ValueError, LookupError, TypeError, AttributeError):
         whole = False
     require(whole, f"{path} is damaged: delete it, and the run is measured again")
     return content
 
 
-def as_json(value):
-    """Numbers, and lists of them, in Python's own types. Raises ValueError for NaN and infinity."""
+def as_json(value, name="measure"):
+    """Numbers, and lists of them, by name, in Python's own types, to 8 digits. Raises ValueError for all else."""
     if isinstance(value, dict):
-        return {str(name): as_json(each) for name, each in value.items()}
+        return {str(key): as_json(each, str(key)) for key, each in value.items()}
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [as_json(each) for each in value]
-    require(not isinstance(value, float) or math.isfinite(value), f"a measure is {value}: expected a finite number")
-    return round(value, 6) if isinstance(value, float) else value
+        return [as_json(each, name) for each in value]
+    fine = isinstance(value, int | float) and math.isfinite(value)
+    require(fine, f"its {name} is {value!r:.60}: expected a finite number")
+    return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
 def progress(folder):
     """How much of a run is done, from 0 to 1: its epochs, as last saved, and all of it once it is measured."""
-    folder = Path(folder)
     if (folder / MEASURES).is_file():
         return 1.0
     try:
@@ -267,11 +286,69 @@ def training_seconds(folder):
 
 # --- Where a number comes from ---------------------------------------------------------------------------------------
 
+SOURCE = {"command", "commit", "versions", "machine"}
+
+
+def source_file(folder):
+    """Beside the run's folder, which has to be empty when its script begins."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def read_source(folder):
+    """What `note_source` noted on a run, None if the run is not there. Raises ValueError if it is damaged."""
+    path = source_file(folder)
+    content = read_json(path) if folder.is_dir() else None
+    fine = content is None or (isinstance(content, dict) and content.keys() == SOURCE)
+    require(fine, f"{path} is damaged: delete it and {folder}, and the run begins again")
+    return content
+
+
+def require_same_command(folder, run, seed):
+    """Raises ValueError if the folder holds a run that was made by another line: its options have changed since."""
+    if (before := read_source(folder)) is not None:
+        was, now = before["command"], command_line(run, seed)
+        require(
+            was == now, f"{folder} holds the run of another line, {was}; now it is {now}: move or delete the folder"
+        )
+
+
+def command_line(run, seed):
+    return f"{run.command} --seed {seed}" if run.script else run.command
+
+
+def note_source(folder, run, seed, device):
+    """What a run is made with: its line, and every commit, versions and machine that worked on it, one after another.
+
+    It is kept beside the folder from the beginning, so that a run which is resumed or measured elsewhere names both.
+    """
+    now = {"commit": commit(), "versions": package_versions(), "machine": machine(device)}
+    before = read_source(folder) or {name: [] for name in now}
+    source = {"command": command_line(run, seed)}
+    source |= {name: distinct([*before[name], value]) for name, value in now.items()}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write_beside(source_file(folder), json.dumps(source, indent=2) + "\n")
+    return source
+
+
+def distinct(values):
+    return list({json.dumps(value): value for value in values}.values())
+
+
+def read_json(path):
+    """What a file holds, None if there is none. Raises ValueError that names it if it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is damaged: delete it and try again") from None
+
 
 def machine(device):
     """The device in words, and the threads."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_type()
-    return f"{device.type}, {name}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{device.type}, {name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def package_versions():
@@ -280,11 +357,22 @@ def package_versions():
 
 
 def commit():
-    """The repository's commit, with a plus if files differ from it; "unknown" outside of a clone."""
+    """The repository's commit, with a plus if code differs from it; "unknown" outside of a clone.
+
+    Results are no code: what one experiment writes is not to mark the next.
+    """
+    root = Path(__file__).resolve().parents[1]
     try:
-        where = {"cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": True, "timeout": 30}
-        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **where).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **where).stdout.strip()
+        if Path(git(root, "rev-parse", "--show-toplevel")).resolve() != root:  # unpacked in somebody else's repository
+            return "unknown"
+        head = git(root, "rev-parse", "--short", "HEAD")
+        code = (".", ":!paper/results", ":!*.md")
+        changed = git(root, "status", "--porcelain", "--untracked-files=no", "--", *code)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return head + ("+" if changed else "")
+
+
+def git(root, *words):
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.strip()

@@ -14,7 +14,9 @@ import tyro
 import disentanglement
 import likelihood
 import pictures
+import reproduce
 from experiment import initialised, parse_config
+from reproductions import REPRODUCTIONS, find
 from training_images import load_resident
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,11 +100,17 @@ def test_the_commands_on_finished_runs_have_these_flags(line):
     assert tyro.cli(config_class, args=shlex.split(flags))
 
 
+@pytest.mark.parametrize("line", [line for line in PAPER_LINES if "/reproduce.py" in line])
+def test_the_commands_that_reproduce_name_what_is_there(line):
+    options = tyro.cli(reproduce.ReproduceOptions, args=shlex.split(line.partition("reproduce.py")[2]))
+    known = {name: find(name) for name in REPRODUCTIONS}
+    assert options.name is None or reproduce.chosen(known, options)
+
+
 def test_every_line_of_the_papers_readme_is_tried():
-    assert len(PAPER_LINES) >= 18
-    assert all(
-        re.search(rf"/({'|'.join(CONFIGS)}|likelihood|disentanglement|pictures)\.py", line) for line in PAPER_LINES
-    )
+    assert len(PAPER_LINES) >= 23
+    scripts = "|".join([*CONFIGS, "likelihood", "disentanglement", "pictures", "reproduce"])
+    assert all(re.search(rf"/({scripts})\.py", line) for line in PAPER_LINES)
 
 
 @pytest.mark.course

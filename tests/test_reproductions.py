@@ -47,7 +47,8 @@ def test_it_says_what_it_is(name):
     assert reproduction.name == name
     assert reproduction.title
     assert reproduction.source
-    assert {"quick", "full"} <= set(reproduction.budgets)
+    assert "quick" in reproduction.budgets
+    assert "full" in reproduction.budgets or name == "readme"  # which has no paper
     assert type(reproduction).__doc__
     for budget in reproduction.budgets:
         assert reproduction.seeds(budget) >= 1
@@ -56,5 +57,5 @@ def test_it_says_what_it_is(name):
         assert len({reproduce.as_file_name(label) for label in labels}) == len(labels) > 0
 
 
-def test_quick_is_two_hours_for_all_together():
-    assert sum(reproduction.minutes("quick") for reproduction in ALL.values()) <= 120
+def test_quick_is_two_hours_for_all_papers_together():
+    assert sum(reproduction.minutes("quick") for name, reproduction in ALL.items() if name != "readme") <= 120

@@ -3,12 +3,14 @@
 from importlib import import_module
 
 REPRODUCTIONS = {  # what one types: the file of its class
+    "kingma-fig2": "kingma_fig2",
     "iwae-table1": "iwae_table1",
     "rate-distortion": "rate_distortion",
     "cvae-quadrants": "cvae_quadrants",
     "collapse": "collapse",
-    "kingma-fig2": "kingma_fig2",
     "vq-vae": "vq_vae_codebooks",
+    "precision": "precision",
+    "readme": "readme_tables",
 }
 
 
