@@ -31,6 +31,7 @@ MODELS = {  # the file that holds each model: a run is loaded by the name of its
     "BetaTCVAE": "beta_tcvae",
     "FactorVAE": "factor_vae",
     "VQVAE": "vq_vae",
+    "TricksIWAE": "reproductions.iwae_tricks",
     "QuadrantCVAE": "reproductions.cvae_quadrants",
     "PixelVAE": "reproductions.collapse",
     "KingmaVAE": "reproductions.kingma_fig2",
