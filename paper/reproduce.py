@@ -295,10 +295,15 @@ def workers(options):
             f"no Dask scheduler answers at --cluster {options.cluster} ({error}): start one with `dask scheduler`"
         ) from None
     with client, parallel_config("dask", client=client):
-        there = client.nthreads().values()
         line = f"dask worker {options.cluster} --nworkers 2 --nthreads 1"
-        require(there, f"--cluster {options.cluster} has no workers: start some with `{line}`")
-        require(max(there) == 1, f"each worker of --cluster must have one thread: start them with `{line}`")
+        try:
+            client.wait_for_workers(1, timeout=10)
+        except OSError:
+            raise ValueError(f"--cluster {options.cluster} has no workers: start some with `{line}`") from None
+        require(
+            max(client.nthreads().values()) == 1,
+            f"each worker of --cluster must have one thread: start them with `{line}`",
+        )
         yield Parallel(-1, batch_size=1, pre_dispatch="all"), None, (TerminatedWorkerError, KilledWorker)
 
 

@@ -448,12 +448,14 @@ def test_a_process_that_is_killed_is_replaced(tmp_path, uninterrupted):
 
 def kill_one(parent, word):
     """Kill a descendant of a process, one in whose line a word stands."""
-    lines = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    lines = subprocess.run(["ps", "-ewwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     table = [line.split(None, 2) for line in lines.splitlines()]
     family = {str(parent)}
     for _ in range(5):
         family |= {pid for pid, above, _ in table if above in family}
-    os.kill(int([pid for pid, _, args in table if pid in family and word in args][-1]), signal.SIGKILL)
+    found = [pid for pid, _, args in table if pid in family and word in args]
+    assert found, [line for line in table if line[0] in family]
+    os.kill(int(found[-1]), signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -481,6 +483,8 @@ def dask(cwd, *worker_flags):
         address = json.loads(file.read_text())["address"]
         if worker_flags:
             started.append(subprocess.Popen([*command, "worker", address, "--no-dashboard", *worker_flags], **quiet))
+            wait = "import sys, distributed; distributed.Client(sys.argv[1]).wait_for_workers(int(sys.argv[2]))"
+            subprocess.run([sys.executable, "-c", wait, address, worker_flags[1]], check=True, timeout=LIMIT)
         yield address, started[-1].pid
     finally:
         for process in reversed(started):
@@ -516,9 +520,8 @@ def test_a_cluster_that_cannot_be_used_is_one_line(tmp_path):
     assert "no Dask scheduler answers at --cluster tcp://127.0.0.1:9 (" in refused("tcp://127.0.0.1:9")
     with dask(tmp_path) as (address, _):
         assert f"--cluster {address} has no workers: start some with `dask worker" in refused(address)
-    (tmp_path / "scheduler.json").unlink()
+    (tmp_path / "scheduler.json").unlink(missing_ok=True)
     with dask(tmp_path, "--nworkers", "1", "--nthreads", "2") as (address, _):
-        time.sleep(6)
         assert "each worker of --cluster must have one thread" in refused(address)
 
 
