@@ -36,6 +36,7 @@ MODELS = {  # the file that holds each model: a run is loaded by the name of its
     "PixelVAE": "reproductions.collapse",
     "KingmaVAE": "reproductions.kingma_fig2",
     "TwoStageVQVAE": "reproductions.vq_vae_codebooks",
+    "HigginsVAE": "reproductions.beta_vae_score",
 }
 
 
