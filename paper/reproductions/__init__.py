@@ -13,6 +13,7 @@ REPRODUCTIONS = {  # what one types: the file of its class
     "precision": "precision",
     "readme": "readme_tables",
     "beta-vae-score": "beta_vae_score",
+    "total-correlation": "total_correlation",
 }
 
 

@@ -165,8 +165,8 @@ class BetaVAEScore(Reproduction):
     def protocol(self, budget):
         learn, test = POINTS[budget]
         words = (
-            "sprites drawn by this repository, whose pixels are not the paper's; batches of 100; beta = 4 is the "
-            "weight of a KL summed over the latents against nats summed over the pixels; the classifier is a logistic "
+            "sprites drawn by this repository, whose pixels are not the paper's; the score asks for all five factors; "
+            "whether the paper's does is not known here; batches of 100; beta = 4 is the weight of a KL summed over the latents against nats summed over the pixels; the classifier is a logistic "
             f"regression on standardised codes of {NUM_IMAGES:,} sprites, on which PCA and ICA are fitted as well, "
             f"with {learn:,} points to learn from and {test:,} to be tested on; "
         )
@@ -205,7 +205,6 @@ class BetaVAEScore(Reproduction):
         mean = {label: results.mean(label, "score") for label in PAPER}
         ours = {label: results.text(label, "score", digits=1) for label in PAPER}
         published = {label: f"{PAPER[label][0]:g} %" for label in PAPER if PAPER[label]}
-        lowest_beta, highest_plain = min(results[BETA, "score"]), max(results[PLAIN, "score"])
         in_order = sorted(published, key=lambda label: PAPER[label][0])
         others = [label for label in PAPER if label not in (BETA, TRUTH)]
         best = max(others, key=mean.get)
@@ -217,10 +216,10 @@ class BetaVAEScore(Reproduction):
                 mean[BETA] >= 95,
             ),
             Claim(
-                "It does so far better than a VAE: every seed, by 10 points or more",
+                "Any seed of it does so better than any of a VAE",
                 f"{published[BETA]} against {published[PLAIN]} (Higgins 2017)",
                 f"{ours[BETA]} against {ours[PLAIN]} %",
-                lowest_beta - highest_plain >= 10,
+                min(results[BETA, "score"]) > max(results[PLAIN, "score"]),
             ),
             Claim(
                 "It is better than everything that was not told the factors",
@@ -230,7 +229,7 @@ class BetaVAEScore(Reproduction):
             ),
             Claim(
                 "The order of the table",
-                " < ".join(in_order),
+                f"{' < '.join(in_order)} (Higgins 2017)",
                 " < ".join(sorted(in_order, key=mean.get)),
                 in_order == sorted(in_order, key=mean.get),
             ),
