@@ -166,8 +166,9 @@ class BetaVAEScore(Reproduction):
         learn, test = POINTS[budget]
         words = (
             "sprites drawn by this repository, whose pixels are not the paper's; the score asks for all five factors; "
-            "whether the paper's does is not known here; batches of 100; beta = 4 is the weight of a KL summed over the latents against nats summed over the pixels; the classifier is a logistic "
-            f"regression on standardised codes of {NUM_IMAGES:,} sprites, on which PCA and ICA are fitted as well, "
+            "whether the paper's does is not known here; batches of 100; beta = 4 weighs a KL summed over the latents "
+            "against nats summed over the pixels; the classifier is a logistic regression on standardised "
+            f"codes of {NUM_IMAGES:,} sprites, on which PCA and ICA are fitted as well, "
             f"with {learn:,} points to learn from and {test:,} to be tested on; "
         )
         if budget == "quick":

@@ -179,10 +179,10 @@ def caught_up_from(judged, least, exact):
 
 class TotalCorrelation(Reproduction):
     """beta-VAE presses on the whole KL, and with it on what the code says about the image. FactorVAE and beta-TCVAE
-    press on the total correlation TC alone, the part of the KL that says how dependent the latents are; the one asks a
-    discriminator for it (here also one that takes four times the step of the VAE), the other the batch. gamma = beta - 1, so beta = 6 and gamma = 5 are the same weight; gamma =
-    35 is the weight of the paper. What all of them pay is reconstruction, so that a score counts at the reconstruction
-    that it was had for.
+    press on the total correlation TC alone, the part of the KL that says how dependent the latents are: the one asks a
+    discriminator for it (here also one that takes four times the VAE's step), the other the batch. gamma = beta - 1, so
+    that beta = 6 and gamma = 5 are the same weight; gamma = 35 is the weight of the paper. What all of them pay is
+    reconstruction, and a score counts at the reconstruction that it was had for.
 
     For a finite set of images TC is known exactly, as q(z) is the mean of their posteriors; of training images that are
     a sample, it is more than that of all sprites, for which the table has a lower estimate. Between the two is where a
