@@ -150,11 +150,11 @@ def test_what_an_epoch_is_told():
     with torch.no_grad():
         mu, logvar = model.encode(images.batch(slice(None))[0].double())
         z, rows = draw_codes(mu, logvar, 30, seed=4)
-        assert found["judged_total_correlation"] == pytest.approx(model.discriminator(z).mean().item())
+        assert found["judged_total_correlation"] == pytest.approx(model.discriminator(z).mean().item(), abs=6e-5)
         exact = exact_kl_decomposition(z, mu[rows], logvar[rows], mu, logvar)[1].item()
         least = total_correlation(z, rows, mu, logvar, 1000).item()
-    assert found["exact_total_correlation"] == pytest.approx(exact)
-    assert found["least_total_correlation"] == pytest.approx(least)
+    assert found["exact_total_correlation"] == pytest.approx(exact, abs=6e-5)
+    assert found["least_total_correlation"] == pytest.approx(least, abs=6e-5)
     assert least < exact
 
 

@@ -113,7 +113,7 @@ class WatchedFactorVAE(FactorVAE):
             "least": total_correlation(z, rows, mu, logvar, max(self.options.population, len(mu))),
             "exact": total_correlation(z, rows, mu, logvar, len(mu)),
         }
-        return {f"{name}_total_correlation": value.item() for name, value in found.items()}
+        return {f"{name}_total_correlation": round(value.item(), 4) for name, value in found.items()}
 
 
 @dataclass
