@@ -131,8 +131,8 @@ def watched_and_plain(**options):
 def test_to_be_watched_changes_nothing():
     model, plain = watched_and_plain(watched=20)
     images = some_images(60)
-    config = TrainingConfig(epochs=3, batch_size=12)
-    rows, others = (train(each, images, images, config) for each in (model, plain))
+    config = TrainingConfig(epochs=3, batch_size=12, seed=5)
+    rows, others = (train(each, images, some_images(30), config) for each in (model, plain))
     for row, other in zip(rows, others, strict=True):
         assert {name: value for name, value in row.items() if name in other and name != "seconds"} == {
             name: value for name, value in other.items() if name != "seconds"
@@ -140,6 +140,9 @@ def test_to_be_watched_changes_nothing():
     assert rows[0].keys() - others[0].keys() == {f"{name}_total_correlation" for name in ("judged", "least", "exact")}
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
+    told = {name: rows[-1][name] for name in rows[-1].keys() - others[-1].keys()}
+    assert told == model.after_epoch(images, seed=5)  # of the training images
+    assert told != model.after_epoch(some_images(30), seed=5)
 
 
 def test_what_an_epoch_is_told():
@@ -338,11 +341,19 @@ def tiny(monkeypatch):
     monkeypatch.setattr(experiment, "NUM_CODES", 128)
 
 
-def test_carried_out_measured_and_drawn(tiny, tmp_path):
-    measured = {}
+def test_carried_out_measured_and_drawn(tiny, tmp_path, monkeypatch):
+    measured, populations = {}, []
+
+    def watched(*arguments):
+        populations.append(arguments[-1])
+        return total_correlation(*arguments)
+
+    monkeypatch.setattr(experiment, "total_correlation", watched)
     for label in (TC_6, FASTER):
         carry_out(REPRODUCTION, label, 1, "quick", tmp_path / label, "cpu")
         measured[label] = read_measures(tmp_path / label)["measures"]
+    # Of the beta-TCVAE; then after each epoch of the FactorVAE, for all sprites and for its own 256; then of that.
+    assert populations == [NUM_SPRITES, *2 * [NUM_SPRITES, 256], NUM_SPRITES]
     trained = Trained(TC_6, 1, "quick", tmp_path / TC_6, "cpu")
     images = trained.images("train")
     assert len(images) == 256
