@@ -357,11 +357,14 @@ class TotalCorrelation(Reproduction):
             axes.set(xlabel=AXES["distortion"], ylabel=AXES[name], title=f"{AXES[name]}, a point for each seed")
         for label in WATCHED:
             steps = results[label, "steps_per_epoch"][0]
-            for judged, least, exact in zip(*(results[label, name] for name in CURVES), strict=True):
-                at = steps * np.arange(1, len(judged) + 1)
-                right.fill_between(at, least, exact, color=COLOURS[label], alpha=0.2, linewidth=0)
+            at = steps * np.arange(1, len(results[label, "judged"][0]) + 1)
+            least, exact = np.min(results[label, "least"], axis=0), np.max(results[label, "exact"], axis=0)
+            right.fill_between(at, least, exact, color=COLOURS[label], alpha=0.15)
+            for judged in results[label, "judged"]:
                 right.plot(at, judged, ".-", color=COLOURS[label], linewidth=1)
-        right.fill_between([], [], color="0.5", alpha=0.4, label="from all sprites, at least, to training images")
+        right.fill_between(
+            [], [], color="0.5", alpha=0.4, label="where it is: all sprites, at least, to training images"
+        )
         right.plot([], [], "k.-", linewidth=1, label="the discriminator's")
         right.set(
             xlabel="training steps",
@@ -369,7 +372,8 @@ class TotalCorrelation(Reproduction):
             title="Total correlation of FactorVAE, each seed",
         )
         right.set_xlim(left=0)
-        right.legend()
+        right.margins(y=0.2)  # room for the legend
+        right.legend(loc="upper center")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         save_figure(figure, path)
 
