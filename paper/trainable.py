@@ -36,6 +36,8 @@ MODELS = {  # the file that holds each model: a run is loaded by the name of its
     "PixelVAE": "reproductions.collapse",
     "KingmaVAE": "reproductions.kingma_fig2",
     "TwoStageVQVAE": "reproductions.vq_vae_codebooks",
+    "HigginsVAE": "reproductions.beta_vae_score",
+    "WatchedFactorVAE": "reproductions.total_correlation",
 }
 
 
@@ -174,6 +176,13 @@ class TrainableModel(nn.Module):
 
         images: a training_images.ResidentImages; generator: for its batches.
         """
+
+    def after_epoch(self, train_images, seed):
+        """What a row of metrics.csv says beside the means of the terms, {name: number}: nothing, unless a paper asks.
+
+        train_images: a training_images.ResidentImages; seed: of the noise, so that the training's own is left alone.
+        """
+        return {}
 
     def optimizers(self, lr):
         """{term: the optimiser that lowers its mean}, in the order in which they take their step."""

@@ -171,7 +171,8 @@ class Run:
         size = self.config.batch_size if self.model.couples_batch else 1000
         # With the schedules where they stand: the test images advance nothing.
         test = evaluate(self.model, self.test_images, self.config.seed, size, self.epoch * len(self.batches()))
-        return row | {f"test_{name}": mean for name, mean in test.means().items()}
+        row |= {f"test_{name}": mean for name, mean in test.means().items()}
+        return row | self.model.after_epoch(self.train_images, self.config.seed)
 
     def check_finite(self):
         """Raises FloatingPointError that names the first step and term which were not finite."""

@@ -12,6 +12,8 @@ REPRODUCTIONS = {  # what one types: the file of its class
     "vq-vae": "vq_vae_codebooks",
     "precision": "precision",
     "readme": "readme_tables",
+    "beta-vae-score": "beta_vae_score",
+    "total-correlation": "total_correlation",
 }
 
 
