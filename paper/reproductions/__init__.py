@@ -6,14 +6,14 @@ REPRODUCTIONS = {  # what one types: the file of its class
     "kingma-fig2": "kingma_fig2",
     "iwae-table1": "iwae_table1",
     "iwae-tricks": "iwae_tricks",
+    "beta-vae-score": "beta_vae_score",
+    "total-correlation": "total_correlation",
     "rate-distortion": "rate_distortion",
     "cvae-quadrants": "cvae_quadrants",
     "collapse": "collapse",
     "vq-vae": "vq_vae_codebooks",
     "precision": "precision",
     "readme": "readme_tables",
-    "beta-vae-score": "beta_vae_score",
-    "total-correlation": "total_correlation",
 }
 
 
