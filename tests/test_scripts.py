@@ -438,7 +438,7 @@ FLAGS = {
         "--device", "--beta", "--conditional", "--architecture", "--hidden-dims", "--resume", "--save-seconds",
         "--train-images", "--binarisation", "--precision", "--autoencoder", "--likelihood", "--sigma",
         "--kl-schedule", "--kl-steps", "--free-bits", "--capacity", "--capacity-gamma", "--group-size", "--activation",
-        "--image-size", "--channels", "--skip-bad",
+        "--image-size", "--channels", "--skip-bad", "--lr-schedule",
     },
 }  # fmt: skip
 
