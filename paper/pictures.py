@@ -161,13 +161,15 @@ def save_rate_distortion(path, rate, distortion, names):
     for x, y, name in zip(rate, distortion, names, strict=True):
         axes.plot(x, y, "o")
         axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", parse_math=False)
-    axes.margins(0.15)
+    axes.margins(0.2, 0.15)
     axes.set_xlim(left=0)
-    # The line of models with the best point's -ELBO: below it a model would be better. Parallels to it are worse.
+    axes.set_ylim(axes.get_ylim())  # of the models alone: the lines are a background
+    # The line of models with the best point's -ELBO: below it a model would be better. Its parallels are worse.
     total = np.add(rate, distortion)
     step = 10.0 ** math.floor(math.log10(max(np.ptp(total), 1.0)))
-    for worse in np.arange(1, 10) * step:
-        axes.axline((0, total.min() + worse), slope=-1, color="0.9", linewidth=0.8, zorder=0)
+    for i in range(1, 10):
+        label = f"{step:g} nats of -ELBO apart" if i == 1 else None
+        axes.axline((0, total.min() + i * step), slope=-1, color="0.85", linewidth=0.8, zorder=0, label=label)
     axes.axline(
         (0, total.min()), slope=-1, linestyle=":", color="0.5", label=f"-ELBO = {total.min():.1f}, the lowest of these"
     )
