@@ -36,7 +36,7 @@ class TrainingConfig(ImageOptions):
     lr: float = option(1e-3, above=0)
     """Adam's step size."""
     lr_schedule: Literal["constant", "cosine", "staircase"] = "constant"
-    """How --lr falls over the epochs: not; to 0 along half a cosine; to a tenth in Burda 2015's eight stairs."""
+    """How --lr falls over the epochs: not; to 0 along half a cosine; to a tenth in 8 stairs, each 3 times as long."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best of them that is there."""
     precision: Literal["float32", "bf16", "float64"] = "float32"

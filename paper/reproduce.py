@@ -16,6 +16,7 @@ from level_script import run_as_script  # before all others: it sees to Ctrl-C
 # isort: split
 
 import contextlib
+import difflib
 import inspect
 import json
 import re
@@ -65,7 +66,7 @@ class ReproduceOptions(Options):
     name: Annotated[str | None, tyro.conf.Positional] = None
     """The experiment, or all of them one after the other: all."""
     budget: str = "quick"
-    """quick, minutes on two cores; full, the paper's recipe, which may take hours or a GPU; some have others."""
+    """quick, minutes on two cores; full, the paper's recipe, which may take hours or a GPU; the list shows others."""
     seeds: int | None = option(None, least=1)
     """Train each run with so many seeds, from 0 on; by default as many as the budget asks for."""
     device: str = "auto"
@@ -97,6 +98,10 @@ def main(argv=None, known=None):
         names = chosen(known, options)
         for name in known:
             read_results(options.results, name)  # damaged ones are told before anything is trained
+        require(
+            options.cluster is None or re.fullmatch(r"(tcp|tls)://[^\s/:]+:\d{1,5}", options.cluster),
+            f"--cluster must be the address of a Dask scheduler, tcp://HOST:8786, got {options.cluster!r}",
+        )
         require_folder(options.runs, "--runs")
         require_folder(options.results, "--results")
         if options.cluster is None:
@@ -119,7 +124,8 @@ def chosen(known, options):
         names = [name for name in known if options.budget in known[name].budgets]
         require(names, f"no experiment has a --budget {options.budget}")
         return names
-    require(options.name in known, f"unknown experiment {options.name!r}: expected all, {', '.join(known)}")
+    near = "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(options.name, known, n=1))
+    require(options.name in known, f"unknown experiment {options.name!r}: expected all, {', '.join(known)}{near}")
     budgets = known[options.name].budgets
     require(
         options.budget in budgets, f"{options.name} has no --budget {options.budget}: expected {' or '.join(budgets)}"
@@ -166,7 +172,11 @@ def reproduce(reproduction, options):
     minutes = {folder: runs[label].minutes for (label, _), folder in folders.items()}
     left = sum(share * (1 - progress(folder)) for folder, share in minutes.items())
     say(f"{name}, {budget}: {reproduction.title}; {count(len(folders), 'run')} in {options.runs / name / budget}")
-    say(f"expect {in_hours(left)} on two cores" if left else "all of them are there")
+    done = sum((folder / MEASURES).is_file() for folder in folders.values())
+    there = f"{done} of them are there; " if done else ""
+    say(f"{there}expect {in_hours(left)} on two cores" if left else "all of them are there")
+    if left and budget in read_results(options.results, name):
+        say(f"the results in {options.results / name}.json are replaced when all runs are done")
     if left:
         carry_out_all(reproduction, folders, minutes, options)
     results = Results(collect(reproduction, folders, budget, list(seeds)))
@@ -182,7 +192,7 @@ def reproduce(reproduction, options):
     print(f"{heading(reproduction, results)}\n")
     print("\n".join(as_table(*table)))
     for claim in claims:
-        print(f"\n{claim.text}\n  paper: {claim.paper}; ours: {claim.ours}; holds: {MARKS[claim.holds].strip('*')}")
+        print(f"\n{claim.text}\n  paper: {claim.paper}; ours: {claim.ours}; holds: {verdict(claim).replace('*', '')}")
     say(f"{name}: {options.results / name}.json, its figure, and {options.results.parent / 'RESULTS.md'}")
 
 
@@ -278,10 +288,6 @@ def workers(options):
     if options.cluster is None:
         yield Parallel(options.jobs, batch_size=1), max(1, THREADS // options.jobs), TerminatedWorkerError
         return
-    require(
-        re.fullmatch(r"(tcp|tls)://[^\s/:]+:\d{1,5}", options.cluster),
-        f"--cluster must be the address of a Dask scheduler, tcp://HOST:8786, got {options.cluster!r}",
-    )
     try:
         from distributed import Client, KilledWorker
     except ImportError:
@@ -309,20 +315,28 @@ def workers(options):
 
 @contextlib.contextmanager
 def watched(minutes, name):
-    """One progress bar over all runs, in their expected minutes. What a run has done is seen in its folder.
+    """One progress bar over all runs, in their expected minutes, and a line for each that is done.
 
-    minutes: {folder: minutes}.
+    What a run has done is seen in its folder. minutes: {folder: minutes}.
     """
-    done = threading.Event()
+    done, stderr = threading.Event(), sys.stderr  # a run that trains in this process has it redirected
     words = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left"
+    told = {folder for folder in minutes if (folder / MEASURES).is_file()}
 
     def so_far():
         return sum(share * progress(folder) for folder, share in minutes.items())
 
+    def look():
+        bar.n = so_far()
+        bar.refresh()
+        for folder in minutes:
+            if folder not in told and (folder / MEASURES).is_file():
+                told.add(folder)
+                bar.write(f"{len(told)} of {len(minutes)}: {folder.name}", file=stderr)
+
     def watch():
         while not done.wait(1):
-            bar.n = so_far()
-            bar.refresh()
+            look()
 
     with tqdm(total=sum(minutes.values()), initial=so_far(), desc=name, bar_format=words, disable=None) as bar:
         watcher = threading.Thread(target=watch, daemon=True)
@@ -332,7 +346,7 @@ def watched(minutes, name):
         finally:
             done.set()
             watcher.join()
-            bar.n = so_far()
+            look()
 
 
 # --- Result files and the page that is made from them ----------------------------------------------------------------
@@ -383,7 +397,9 @@ def count(number, noun):
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-MARKS = {True: "yes", False: "**no**", None: "not tested"}
+def verdict(claim):
+    words = {True: "yes", False: "**no**", None: "cannot be told"}[claim.holds]
+    return f"{words}: {claim.why}" if claim.why and not claim.holds else words
 
 
 def results_page(known, results):
@@ -399,7 +415,7 @@ def results_page(known, results):
         f"Written by `python paper/reproduce.py` from the files in [`{results.name}/`]({results.name}), which hold",
         "every value of every seed. A budget called quick is minutes of training where the paper took hours or days:",
         "it shows directions, and its numbers are not the paper's. Values are means over seeds ± their standard",
-        "deviation.",
+        "deviation; where there is no ±, there was one seed, and small differences may be chance.",
         "",
         "| experiment | budget | claim | paper | ours | holds |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -407,8 +423,11 @@ def results_page(known, results):
     for reproduction, each in found:
         link = f"[{reproduction.name}](#{anchor(reproduction, each)})"
         for claim in judged(reproduction, each)[1]:
-            cells = (link, each.content["budget"], claim.text, claim.paper, claim.ours, MARKS[claim.holds])
+            cells = (link, each.content["budget"], claim.text, claim.paper, claim.ours, verdict(claim))
             lines.append(table_row(cells))
+    done = {reproduction.name for reproduction, _ in found}
+    if missing := [name for name in known if name not in done]:
+        lines += ["", f"Not carried out yet: {', '.join(missing)}."]
     lines += ["", "## Where this code departs from the papers on purpose", ""]
     lines += as_table(["file", "departure", "reason"], DEPARTURES)
     for reproduction, each in found:
@@ -427,7 +446,7 @@ def section(reproduction, results, figures):
     lines += as_table(*judged(reproduction, results)[0])
     lines += ["", f"![{reproduction.title}]({figures}/{name}-{budget}.png)", ""]
     if words := reproduction.protocol(budget):
-        lines += [f"Otherwise than in the paper: {words}", ""]
+        lines += ["Otherwise than in the paper:", "", *(f"- {each}" for each in words.split("; ")), ""]
     lines += [
         f"`python paper/reproduce.py {name} --budget {budget}{given}`; {count(seeds, 'seed')}; {hours} of training and "
         f"measuring; {', '.join(content['machine'])}; {versions}; commit {', '.join(content['commit'])}",

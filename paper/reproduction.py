@@ -67,12 +67,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, its number and where it stands, ours, and whether it holds (None: this cannot tell)."""
+    """What the paper says, its number and where it stands, ours, and whether it holds (None: this cannot tell).
+
+    why: said of a claim that does not hold or that cannot be told.
+    """
 
     text: str
     paper: str
     ours: str
     holds: bool | None
+    why: str = ""
 
 
 class Reproduction:

@@ -10,8 +10,8 @@ second term moves the codebook to the encoder's vectors; a running mean of the v
 with less noise (codebook "ema", appendix A.1). The third keeps the encoder from running away.
 
 There is no prior in this yet: a uniform one would make each image cost 49 ln K nats. A network that predicts each code
-from those before it, row by row, is trained on the codes of the moment. They are integers, which no gradient passes,
-so the two do not disturb each other, and together they say what an image costs:
+from those before it, row by row, is trained on the codes of the moment. They are integers, which no gradient passes, so
+the prior does not disturb them; it runs after them while they move. Together the two say what an image costs:
 
     -log p(x) <= -log p(x|z_q) - log p(codes)                                   -ELBO; the posterior is a single point
 

@@ -76,9 +76,13 @@ def test_the_table_is_on_stdout_and_progress_on_stderr(first):
     assert lines[8:10] == ["beta lowers the rate", lines[9]]
     assert re.fullmatch(r"  paper: 1 \| 2; ours: .*; holds: (yes|no)", lines[9])
     said = first.stderr.splitlines()
-    assert len(said) == 3  # no bar where stderr is no terminal
+    assert len(said) == 8  # no bar where stderr is no terminal
     assert said[0].startswith("tiny, quick: two betas on a few digits; 5 runs in ")
     assert said[1] == "expect 1 min on two cores"
+    assert said[2:7] == [
+        f"{i + 1} of 5: {name}"
+        for i, name in enumerate(["beta=1-seed0", "beta=4-seed0", "no-model-seed0", "beta=1-seed1", "beta=4-seed1"])
+    ]
 
 
 def test_the_files_are_there(first):
@@ -179,13 +183,14 @@ def test_texts_do_not_break_tables(copy):
         """Words."""
 
         def claims(self, results):
-            return [Claim("a | b\nc", "|x|", "1\n2", None)]
+            return [Claim("a | b\nc", "|x|", "1\n2", None, "it | is")]
 
         def table(self, results):
             return ["run", "p(x|z)"], [["a\n\nb", 3]]
 
     lines = reproduce.results_page({"tiny": Nasty()}, copy / "results").splitlines()
-    assert "| [tiny](#tiny-quick-two-betas-on-a-few-digits) | quick | a \\| b c | \\|x\\| | 1 2 | not tested |" in lines
+    link = "[tiny](#tiny-quick-two-betas-on-a-few-digits)"
+    assert f"| {link} | quick | a \\| b c | \\|x\\| | 1 2 | cannot be told: it \\| is |" in lines
     assert "| run | p(x\\|z) |" in lines
     assert "| a b | 3 |" in lines
     assert reproduce.section(Nasty(), Results(content), "results")[0] == "## tiny, quick: two betas on a few digits"
@@ -226,7 +231,8 @@ def test_the_page_is_what_the_result_files_give():
 # --- What is refused -------------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "an unknown name": (["tony"], r"unknown experiment 'tony': expected all, tiny$"),
+    "an unknown name": (["tony"], r"unknown experiment 'tony': expected all, tiny; did you mean tiny\?$"),
+    "an unknown name unlike any": (["nothing"], r"unknown experiment 'nothing': expected all, tiny$"),
     "an unknown budget": (["tiny", "--budget", "huge"], r"tiny has no --budget huge: expected quick or full$"),
     "no seeds": (["tiny", "--seeds", 0], r"--seeds must be an integer of at least 1, got 0$"),
     "no jobs": (["tiny", "--jobs", 0], r"--jobs must be an integer of at least 1, got 0$"),

@@ -403,5 +403,5 @@ def test_without_a_clone_the_commit_is_unknown(clone, monkeypatch):
 
 
 def test_a_claim_is_words_and_a_verdict():
-    assert [each.name for each in fields(Claim)] == ["text", "paper", "ours", "holds"]
+    assert [each.name for each in fields(Claim)] == ["text", "paper", "ours", "holds", "why"]
     assert os.environ["OMP_NUM_THREADS"] == "1"

@@ -67,7 +67,7 @@ DEPARTURES = [
     [
         "`vq_vae.py`",
         "the prior is trained together with the codes, where van den Oord 2017 trains it afterwards",
-        "no gradient passes the codes, so neither disturbs the other, and every epoch has its -ELBO; see `vq-vae`",
+        "every epoch has its -ELBO; the codes do not notice, but while they move the prior runs after them: `vq-vae`",
     ],
     [
         "`vq_vae.py`",

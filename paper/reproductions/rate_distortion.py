@@ -48,7 +48,9 @@ class RateDistortion(Reproduction):
                 f"KL {rates[0]:.1f} to {rates[-1]:.1f}, distortion {distortions[0]:.1f} to {distortions[-1]:.1f} nats",
                 bool(np.all(np.diff(rates) < 0) and np.all(np.diff(distortions) > 0)),
             ),
-            Claim("The ELBO is best at beta = 1", "its definition", f"best at beta = {best}", best == 1),
+            Claim(
+                "-ELBO of test images is lowest at beta = 1", "what it trains", f"lowest at beta = {best}", best == 1
+            ),
         ]
 
     def table(self, results):
