@@ -169,6 +169,10 @@ class Results:
     def mean(self, label, name):
         return statistics.mean(self[label, name])
 
+    def deviation(self, label, name):
+        """The standard deviation over the seeds, 0 for one."""
+        return statistics.stdev(self[label, name]) if len(self[label, name]) > 1 else 0.0
+
     def text(self, label, name, digits=2):
         """The mean over the seeds and, where there are several, their standard deviation: "86.76 ± 0.05"."""
         return spread_text(self[label, name], digits)

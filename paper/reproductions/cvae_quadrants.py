@@ -353,7 +353,7 @@ class CvaeQuadrants(Reproduction):
         )
 
     def runs(self, budget):
-        minutes = {"quick": 4.2, "full": 27.0}[budget]
+        minutes = {"quick": 2.7, "full": 27.0}[budget]
         return {
             in_words(n): Run(
                 "reproductions.cvae_quadrants",

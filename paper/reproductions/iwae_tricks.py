@@ -159,7 +159,9 @@ class IwaeTricks(Reproduction):
         steps = epochs * 600 // 5
         return {
             label: Run(
-                "reproductions.iwae_tricks", f"{shared} {trick.format(warm_up=steps)}".strip(), 0.04 * epochs + 0.1
+                "reproductions.iwae_tricks",
+                f"{shared} {trick.format(warm_up=steps)}".strip(),
+                (0.14 if label == "batches of 20" else 0.06) * epochs + 0.1,
             )
             for label, trick in TRICKS.items()
         }

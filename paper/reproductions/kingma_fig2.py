@@ -149,7 +149,7 @@ class KingmaFigure2(Reproduction):
     def claims(self, results):
         few = LATENTS[: LATENTS.index(20) + 1]
         ends = [results.mean(label(latents), "test") for latents in few]
-        spread = max(deviation(results[label(latents), "test"]) for latents in few)
+        spread = max(results.deviation(label(latents), "test") for latents in few)
         seen = results[label(200), "images seen"][0][-1]
         pairs = zip(results[label(200), "best"], results[label(200), "test"], strict=True)
         fall = max(best - test for best, test in pairs)
@@ -228,11 +228,6 @@ def label(latents):
 def last_gain(results, latents):
     """By how much the test bound still rose in the last epoch, nats, the mean over the seeds."""
     return float(np.mean([curve[-1] - curve[-2] for curve in results[label(latents), "test curve"]]))
-
-
-def deviation(values):
-    """The standard deviation over the seeds, 0 for one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 REPRODUCTION = KingmaFigure2()

@@ -380,7 +380,7 @@ class TotalCorrelation(Reproduction):
 
 def spread(results, name, *labels):
     """The largest standard deviation over the seeds that one of these runs has; 0 of one seed."""
-    return max(statistics.stdev(results[label, name]) if results.num_seeds > 1 else 0.0 for label in labels)
+    return max(results.deviation(label, name) for label in labels)
 
 
 REPRODUCTION = TotalCorrelation()

@@ -216,7 +216,7 @@ class VQVAECodebooks(Reproduction):
                     continue  # the codes of the running means, which are there already
                 sizes = [size for size in SIZES if label(size, kind) in results.runs]
                 means = [results.mean(label(size, kind), name) for size in sizes]
-                deviations = [deviation(results[label(size, kind), name]) for size in sizes]
+                deviations = [results.deviation(label(size, kind), name) for size in sizes]
                 axes.errorbar(
                     sizes, means, deviations, fmt=style, color=colour, capsize=3, label=WORDS[kind], zorder=order
                 )
@@ -248,12 +248,7 @@ def between(values):
 
 def spread(results, name):
     """The largest standard deviation over the seeds that any run has."""
-    return max(deviation(results[run, name]) for run in results.runs)
-
-
-def deviation(values):
-    """The standard deviation over the seeds, 0 for one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return max(results.deviation(run, name) for run in results.runs)
 
 
 REPRODUCTION = VQVAECodebooks()
