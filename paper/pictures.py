@@ -90,8 +90,9 @@ def draw_manifold(axes, images):
     mosaic = images.transpose(0, 3, 1, 4, 2).reshape(side * height, side * width, channels)
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 0, 1))
     axes.set(xlabel="z[0]", ylabel="z[1]")
-    at = (np.array([0, side // 4, side // 2, side - 1 - side // 4, side - 1]) + 0.5) / side
-    names = [f"{z:.1f}" for z in torch.special.ndtri(torch.from_numpy(at)).tolist()]
+    z = torch.tensor([-1.5, -1, -0.5, 0, 0.5, 1, 1.5])
+    at = torch.special.ndtr(z).tolist()  # the axes are even in probability
+    names = [f"{each:g}" for each in z.tolist()]
     axes.set_xticks(at, names)
     axes.set_yticks(at, names)
 

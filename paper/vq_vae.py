@@ -139,14 +139,15 @@ class MaskedConv2d(nn.Conv2d):
     of them never sees a wedge to the upper right, which the first layer's large kernel keeps small here.)
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, itself):
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    def __init__(self, in_channels, out_channels, kernel_size, itself, dilation=1):
+        padding = kernel_size // 2 * dilation
+        super().__init__(in_channels, out_channels, kernel_size, padding=padding, dilation=dilation)
         middle = kernel_size**2 // 2
         mask = torch.arange(kernel_size**2) < middle + itself
         self.register_buffer("mask", mask.view(kernel_size, kernel_size).float(), persistent=False)
 
     def forward(self, h):
-        return F.conv2d(h, self.weight * self.mask, self.bias, padding=self.padding)
+        return F.conv2d(h, self.weight * self.mask, self.bias, padding=self.padding, dilation=self.dilation)
 
 
 class CodePrior(nn.Module):

@@ -18,7 +18,14 @@ import pictures
 from comparison import seeded
 from in_process import assert_refused, run_main
 from level_script import report_noise, save_image_grid, save_loss_curves
-from pictures import draw_all, loss_curves, manifold_codes, save_latent_space, save_manifold, save_samples
+from pictures import (
+    draw_all,
+    loss_curves,
+    manifold_codes,
+    save_latent_space,
+    save_manifold,
+    save_samples,
+)
 from training_images import ResidentImages
 from vae_paper import VAE, Autoencoder, ConditionalVAE
 
@@ -393,14 +400,9 @@ def test_the_manifolds_axes_tell_the_codes(figure, tmp_path):
     axes = figure().axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("z[0]", "z[1]")
     assert axes.get_xlim() == axes.get_ylim() == (0, 1)  # upwards is more
-    codes = manifold_codes(side).numpy()
-    for ticks, names, values in (
-        (axes.get_xticks(), axes.get_xticklabels(), codes[0, :, 0]),
-        (axes.get_yticks(), axes.get_yticklabels(), codes[::-1, 0, 1]),
-    ):
-        positions = (ticks * side - 0.5).round().astype(int)
-        np.testing.assert_allclose((positions + 0.5) / side, ticks)
-        assert [name.get_text() for name in names] == [f"{values[position]:.1f}" for position in positions]
+    for ticks, names in ((axes.get_xticks(), axes.get_xticklabels()), (axes.get_yticks(), axes.get_yticklabels())):
+        assert len(ticks) == 7
+        np.testing.assert_allclose(ndtri(ticks), [float(name.get_text()) for name in names], atol=1e-6)
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
