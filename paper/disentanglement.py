@@ -43,10 +43,10 @@ from tqdm import tqdm
 
 from experiment import header, pick_device
 from level_script import one_line_errors
+from likelihood import load_vae
 from sprites import FACTORS, NUM_SPRITES, SHAPES, visible_factors_of
 from trainable import Options, option, require
 from training_images import SPLITS, SPRITES, ImageOptions, RenderedSprites, listed, trained_images
-from vae_paper import VAE, BaseVAE
 
 AT_ONCE = 10_000_000  # numbers in the largest array of a step, which bounds the memory
 
@@ -354,11 +354,7 @@ def main(argv=None):
         config.check(flags=True)
         device = pick_device(config.device)
         config.run = config.run.expanduser()
-        model = VAE.load(config.run).to(device)
-        require(
-            isinstance(model, BaseVAE),
-            f"{config.run} holds an autoencoder, which has no distribution over codes: expected the run of a VAE",
-        )
+        model = load_vae(config.run).to(device)
         data = trained_images(config.run)[0].data if config.data is None else config.data
         require(data in SPRITES, f"the factors of {data} are unknown: expected --data {' or '.join(SPRITES)}")
         numbers = np.random.default_rng(config.seed).choice(NUM_SPRITES, config.images, replace=False)

@@ -222,11 +222,7 @@ def main(argv=None):
         check_out(config)
         device = pick_device(config.device)
         config.run = config.run.expanduser()
-        model = VAE.load(config.run).to(device)
-        require(
-            isinstance(model, BaseVAE),
-            f"{config.run} holds an autoencoder, which has no distribution over codes: expected the run of a VAE",
-        )
+        model = load_vae(config.run).to(device)
         trained_on, fingerprints = trained_images(config.run)
         looked_at = trained_on if config.data is None else replace(trained_on, data=config.data)
         if config.data is not None:  # other images come in the size and the colours that the model takes
@@ -254,6 +250,16 @@ def main(argv=None):
         generator = torch.Generator(device).manual_seed(config.seed)
         command = {LogLikelihood: report_likelihood, Anomalies: show_anomalies, Uncertainty: show_uncertainty}
         command[type(config)](model, config, words, generator, test, train)
+
+
+def load_vae(run):
+    """The model of a run. Raises ValueError for an autoencoder."""
+    model = VAE.load(run)
+    require(
+        isinstance(model, BaseVAE),
+        f"{run} holds an autoencoder, which has no distribution over codes: expected the run of a VAE",
+    )
+    return model
 
 
 def check_out(config):
