@@ -9,7 +9,8 @@ L_1 is the ELBO; L_k grows with k towards log p(x). Its gradient weighs the samp
 so that the encoder may propose codes broadly: one good guess among k is enough. The price: for the encoder's parameters
 the signal of this gradient fades as k grows (Rainforth et al. 2018). The doubly reparameterised estimator has the same
 mean and does not suffer from that: the parameters of q are held fixed inside log w, and what reaches them through z_i
-is weighted by w~_i^2 (Tucker 2018, section 3).
+is weighted by w~_i^2 (Tucker 2018, section 3). With k = 1 it leaves out the score of q alone, whose mean is zero and
+whose noise is not (Roeder et al. 2017): the VAE gains too, as `reproduce.py iwae-tricks` measures.
 
     eps     standard normal noise, k draws for every image    (N, k, Z)
     log w   log importance weights                            (N, k) nats
@@ -26,6 +27,8 @@ and measure log p(x) with `python paper/likelihood.py log-likelihood --run DIR`.
 Papers, cited by their first author and year:
     Burda, Grosse & Salakhutdinov 2015, "Importance Weighted Autoencoders", arXiv:1509.00519
     Rainforth et al. 2018, "Tighter Variational Bounds are Not Necessarily Better", arXiv:1802.04537
+    Roeder, Wu & Duvenaud 2017, "Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational
+        Inference", arXiv:1703.09194
     Tucker et al. 2018, "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives", arXiv:1810.04152
 """
 

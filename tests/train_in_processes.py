@@ -20,6 +20,13 @@ from experiment import TrainingConfig, process_group
 from factor_vae import FactorVAE
 from iwae import IWAE
 from processes import agreed, from_first, gathered, num_processes, own_part, rank, sum_gradients, summed
+from reproductions.beta_vae_score import HigginsVAE
+from reproductions.collapse import PixelVAE
+from reproductions.cvae_quadrants import QuadrantCVAE
+from reproductions.iwae_tricks import TricksIWAE
+from reproductions.kingma_fig2 import KingmaVAE
+from reproductions.total_correlation import WatchedFactorVAE
+from reproductions.vq_vae_codebooks import TwoStageVQVAE
 from resume import read_state
 from trainer import Interrupted, Sums, train
 from training_images import ResidentImages
@@ -42,6 +49,15 @@ MODELS = {
     "FactorVAE": partial(FactorVAE, gamma=10.0, discriminator_width=16, discriminator_depth=2, **MLP),
     "VQVAE, ema": partial(VQVAE, num_codes=8, code_dim=4, codebook="ema", image_shape=SHAPE),
     "VQVAE, gradient": partial(VQVAE, num_codes=8, code_dim=4, codebook="gradient", image_shape=SHAPE),
+    "HigginsVAE": partial(HigginsVAE, image_shape=SHAPE, latent_dim=3, hidden_dims=(16,), decoder_dims=(16,)),
+    "KingmaVAE": partial(KingmaVAE, image_shape=SHAPE, latent_dim=3, hidden_dims=(16,)),
+    "PixelVAE": partial(PixelVAE, pixel_channels=4, pixel_blocks=1, **MLP),
+    "QuadrantCVAE": partial(QuadrantCVAE, image_shape=SHAPE, latent_dim=3, hidden_dims=(16,)),
+    "TricksIWAE, average": partial(TricksIWAE, average=0.9, warm_up=5, image_shape=SHAPE, hidden_dims=(16,)),
+    "TwoStageVQVAE": partial(TwoStageVQVAE, code_steps=10, num_codes=8, code_dim=4, image_shape=SHAPE),
+    "WatchedFactorVAE": partial(
+        WatchedFactorVAE, watched=20, population=100, discriminator_width=16, discriminator_depth=2, **MLP
+    ),
 }
 # Batches of 20: the last one has 3 images (a process has 2, the other 1), or 1 (the other has none), or joins the one
 # before it if the model wants more.
