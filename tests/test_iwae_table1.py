@@ -17,7 +17,12 @@ def results(budget="own", **nll):
     runs = {}
     for key, value in nll.items():
         label = key.replace("_", ", k=")
-        measures = {"nll": [value], "active_units": [19 if key == "VAE_1" else 22], "train_loss": [86.0]}
+        measures = {
+            "nll": [value],
+            "standard_error": [0.2],
+            "active_units": [19 if key == "VAE_1" else 22],
+            "train_loss": [86.0],
+        }
         measures |= {"test_loss": [87.0], "minutes": [[1.0, 2.0]], "curve": [[90.0, 87.0]], "samples": [5000]}
         runs[label] = {"command": "", "seconds": [120.0], "measures": measures}
     return Results({"budget": budget, "seeds": [0], "runs": runs})

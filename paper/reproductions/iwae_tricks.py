@@ -215,7 +215,8 @@ class IwaeTricks(Reproduction):
         lowest = np.inf
         for place, label in enumerate(results.runs):
             minutes, curve = results[label, "minutes"][0], results[label, "curve"][0]
-            axes.plot(minutes, curve, color=f"C{place}", linewidth=1.2, label=label)
+            line = "-" if place < 10 else "--"  # there are ten colours
+            axes.plot(minutes, curve, line, color=f"C{place}", linewidth=1.2, label=label)
             lowest = min(lowest, *curve)
         axes.set(xlim=(0, None), ylim=(lowest - 0.5, lowest + 15))
         axes.grid(color="0.92")
