@@ -17,7 +17,6 @@ from level_script import run_as_script  # before all others: it sees to Ctrl-C
 
 import contextlib
 import difflib
-import inspect
 import json
 import re
 import signal
@@ -44,15 +43,14 @@ from reproduction import (
     RunFailedError,
     StoppedError,
     Trained,
-    as_json,
     carry_out,
     distinct,
     progress,
-    read_json,
     read_measures,
     require_same_command,
 )
-from reproductions import DEPARTURES, REPRODUCTIONS, find
+from reproductions import REPRODUCTIONS, find
+from results_page import as_table, count, heading, in_hours, judged, read_results, results_page, verdict
 from run_files import write_beside
 from trainable import Options, option, require
 
@@ -116,6 +114,25 @@ def main(argv=None, known=None):
             again = typed(sys.argv[0], *(sys.argv[1:] if argv is None else argv))
             say(f"reproduce.py: stopped, and what was done is saved; go on with: {again}")
             raise SystemExit(130) from None
+
+
+def listing(known, options):
+    """What there is: a line per experiment and budget."""
+    rows = [["experiment", "budget", "about", "state", ""]]
+    for name, reproduction in known.items():
+        there = read_results(options.results, name)
+        for budget in reproduction.budgets:
+            folders = run_folders(reproduction, options.runs, budget, range(reproduction.seeds(budget))).values()
+            done = sum((folder / MEASURES).is_file() for folder in folders)
+            state = f"{done} of {len(folders)} runs" if done else "-"
+            if budget in there:
+                state = f"done, {count(len(there[budget]['seeds']), 'seed')}"
+            first = budget == reproduction.budgets[0]
+            words = f"{reproduction.title} ({reproduction.source})" if first else ""
+            rows.append([name if first else "", budget, in_hours(reproduction.minutes(budget)), state, words])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", "The times are for two cores. One of them: python paper/reproduce.py NAME"])
 
 
 def chosen(known, options):
@@ -194,17 +211,6 @@ def reproduce(reproduction, options):
     for claim in claims:
         print(f"\n{claim.text}\n  paper: {claim.paper}; ours: {claim.ours}; holds: {verdict(claim).replace('*', '')}")
     say(f"{name}: {options.results / name}.json, its figure, and {options.results.parent / 'RESULTS.md'}")
-
-
-def judged(reproduction, results):
-    """The table, as header and rows, and the claims. Raises ValueError if what they ask for was not measured."""
-    try:
-        return reproduction.table(results), reproduction.claims(results)
-    except KeyError as error:
-        line = f"reproduce.py {reproduction.name} --budget {results.content['budget']} --remeasure"
-        raise ValueError(
-            f"the results of {reproduction.name} are an older version's, without {error}: measure again with {line}"
-        ) from None
 
 
 def run_folders(reproduction, runs, budget, seeds):
@@ -347,139 +353,6 @@ def watched(minutes, name):
             done.set()
             watcher.join()
             look()
-
-
-# --- Result files and the page that is made from them ----------------------------------------------------------------
-
-
-def read_results(folder, name):
-    """A result file, {budget: content}, empty if there is none. Raises ValueError if it is damaged."""
-    path = folder / f"{name}.json"
-    try:
-        if (content := read_json(path)) is None:
-            return {}
-        for budget, each in content.items():
-            require(each["budget"] == budget and each["seeds"] and each["runs"], "its budgets do not fit")
-            require(all(each[name] for name in SOURCE - {"command"}), "it does not say where it comes from")
-            for run in each["runs"].values():
-                lists = [run["seconds"], *as_json(run["measures"]).values()]
-                require({len(values) for values in lists} == {min(len(each["seeds"]), len(run["seconds"]))}, "short")
-                require(isinstance(run["command"], str) and sum(as_json(run["seconds"])) >= 0, "its runs are damaged")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError(f"{path} is damaged: put it back or delete it; what was measured lies with the runs") from None
-    return content
-
-
-def listing(known, options):
-    """What there is: a line per experiment and budget."""
-    rows = [["experiment", "budget", "about", "state", ""]]
-    for name, reproduction in known.items():
-        there = read_results(options.results, name)
-        for budget in reproduction.budgets:
-            folders = run_folders(reproduction, options.runs, budget, range(reproduction.seeds(budget))).values()
-            done = sum((folder / MEASURES).is_file() for folder in folders)
-            state = f"{done} of {len(folders)} runs" if done else "-"
-            if budget in there:
-                state = f"done, {count(len(there[budget]['seeds']), 'seed')}"
-            first = budget == reproduction.budgets[0]
-            words = f"{reproduction.title} ({reproduction.source})" if first else ""
-            rows.append([name if first else "", budget, in_hours(reproduction.minutes(budget)), state, words])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", "The times are for two cores. One of them: python paper/reproduce.py NAME"])
-
-
-def in_hours(minutes):
-    return f"{minutes / 60:.0f} h" if minutes >= 120 else f"{max(1, round(minutes))} min"
-
-
-def count(number, noun):
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def verdict(claim):
-    words = {True: "yes", False: "**no**", None: "cannot be told"}[claim.holds]
-    return f"{words}: {claim.why}" if claim.why and not claim.holds else words
-
-
-def results_page(known, results):
-    """RESULTS.md: a function of the result files and of the experiments' words."""
-    found = [
-        (reproduction, Results(content))
-        for name, reproduction in known.items()
-        for content in read_results(results, name).values()
-    ]
-    lines = [
-        "# Results: the papers' numbers and ours",
-        "",
-        f"Written by `python paper/reproduce.py` from the files in [`{results.name}/`]({results.name}), which hold",
-        "every value of every seed. A budget called quick is minutes of training where the paper took hours or days:",
-        "it shows directions, and its numbers are not the paper's. Values are means over seeds ± their standard",
-        "deviation; where there is no ±, there was one seed, and small differences may be chance.",
-        "",
-        "| experiment | budget | claim | paper | ours | holds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for reproduction, each in found:
-        link = f"[{reproduction.name}](#{anchor(reproduction, each)})"
-        for claim in judged(reproduction, each)[1]:
-            cells = (link, each.content["budget"], claim.text, claim.paper, claim.ours, verdict(claim))
-            lines.append(table_row(cells))
-    done = {reproduction.name for reproduction, _ in found}
-    if missing := [name for name in known if name not in done]:
-        lines += ["", f"Not carried out yet: {', '.join(missing)}."]
-    lines += ["", "## Where this code departs from the papers on purpose", ""]
-    lines += as_table(["file", "departure", "reason"], DEPARTURES)
-    for reproduction, each in found:
-        lines += ["", *section(reproduction, each, results.name)]
-    return "\n".join(lines) + "\n"
-
-
-def section(reproduction, results, figures):
-    """One experiment's part of the page, as lines. figures: the folder of the figures, seen from the page."""
-    content, budget = results.content, results.content["budget"]
-    name, seeds = reproduction.name, results.num_seeds
-    given = f" --seeds {seeds}" if seeds != reproduction.seeds(budget) else ""
-    hours = in_hours(sum(sum(run["seconds"]) for run in results.runs.values()) / 60)
-    versions = "; ".join(", ".join(f"{key} {value}" for key, value in each.items()) for each in content["versions"])
-    lines = [f"## {heading(reproduction, results)}", "", *inspect.getdoc(type(reproduction)).splitlines(), ""]
-    lines += as_table(*judged(reproduction, results)[0])
-    lines += ["", f"![{reproduction.title}]({figures}/{name}-{budget}.png)", ""]
-    if words := reproduction.protocol(budget):
-        lines += ["Otherwise than in the paper:", "", *(f"- {each}" for each in words.split("; ")), ""]
-    lines += [
-        f"`python paper/reproduce.py {name} --budget {budget}{given}`; {count(seeds, 'seed')}; {hours} of training and "
-        f"measuring; {', '.join(content['machine'])}; {versions}; commit {', '.join(content['commit'])}",
-        "",
-        "<details><summary>the runs</summary>",
-        "",
-    ]
-    lines += as_table(
-        ["run", "command", "minutes"],
-        [
-            [label, f"`{run['command']}`", f"{sum(run['seconds']) / len(run['seconds']) / 60:.1f}"]
-            for label, run in results.runs.items()
-        ],
-    )
-    return [*lines, "", "</details>"]
-
-
-def heading(reproduction, results):
-    return f"{reproduction.name}, {results.content['budget']}: {reproduction.title}"
-
-
-def anchor(reproduction, results):
-    """The heading's name in a link, as GitHub makes it."""
-    text = heading(reproduction, results).lower().replace(" ", "-")
-    return "".join(letter for letter in text if letter.isalnum() or letter in "-_")
-
-
-def as_table(header, rows):
-    return [table_row(header), table_row(["---"] * len(header)), *map(table_row, rows)]
-
-
-def table_row(cells):
-    return "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |"
 
 
 if __name__ == "__main__":

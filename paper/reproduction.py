@@ -3,7 +3,8 @@
 Every file in `reproductions/` derives one class from `Reproduction` and reads like the paper's section. A run is one
 line that can also be typed (`python paper/vae_paper.py --beta 4 ...`) and owns a folder like any other run, so that it
 is resumed where it was cut off; what was measured on it lies beside its weights in measures.json, with the line, and
-with every commit, version and machine that worked on it. `reproduce.py` carries the runs out and writes the tables.
+with every commit, version and machine that worked on it. `reproduce.py` carries the runs out, `results_page.py` writes
+their tables.
 """
 
 import contextlib

@@ -113,6 +113,7 @@ ROOMS = [  # of the paper level, from the ground upwards; a room uses those of t
     {"likelihood", "disentanglement"},
     {"reproduction"},
     {"reproductions"},  # a folder: a section of a paper in each file
+    {"results_page"},
     {"reproduce"},
 ]
 

@@ -1,0 +1,109 @@
+"""The page of results: damaged result files are named, words keep to their cells, and ours is that of its files."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from reproduction import Claim
+from reproductions import REPRODUCTIONS, find
+from results_page import read_results, results_page
+from script_runs import assert_is_a_picture
+from tiny_reproduction import Tiny
+
+PAGE = Path(__file__).resolve().parent.parent / "paper" / "RESULTS.md"
+RESULTS = PAGE.parent / "results"
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A folder with a result file of two seeds."""
+    runs = {
+        label: {
+            "command": run.command,
+            "seconds": [1.0] * len(run.seeds_of(range(2))),
+            "measures": {"rate": [2.0, 3.0][: run.seeds], "distortion": [100.0, 101.0][: run.seeds]},
+        }
+        for label, run in Tiny().runs("quick").items()
+    }
+    source = {"commit": ["abc1234"], "machine": ["cpu, one, 1 thread"], "versions": [{"python": "3.11.7"}]}
+    content = {"quick": {"budget": "quick", "seeds": [0, 1]} | source | {"runs": runs}}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "tiny.json").write_text(json.dumps(content))
+    return tmp_path / "results"
+
+
+# --- Result files ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there_is_empty(results):
+    assert read_results(results, "another") == {}
+    assert read_results(results, "tiny").keys() == {"quick"}
+
+
+def edited(change):
+    def damage(text):
+        content = json.loads(text)
+        change(content["quick"])
+        return json.dumps(content)
+
+    return damage
+
+
+DAMAGES = {
+    "cut off": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a list": lambda text: "[]",
+    "deep": lambda text: "[" * 100000,
+    "no commit": edited(lambda content: content.pop("commit")),
+    "no runs": edited(lambda content: content.pop("runs")),
+    "no seconds": edited(lambda content: content["runs"]["beta=1"].pop("seconds")),
+    "no command": edited(lambda content: content["runs"]["beta=1"].pop("command")),
+    "too few values": edited(lambda content: content["runs"]["beta=1"]["measures"]["rate"].pop()),
+    "too many values": edited(lambda content: content["seeds"].pop()),
+    "NaN": edited(lambda content: content["runs"]["beta=1"]["measures"].update(rate=[float("nan"), 1.0])),
+    "a text": edited(lambda content: content["runs"]["beta=1"]["measures"].update(rate=["1", "2"])),
+    "another budget": edited(lambda content: content.update(budget="full")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_result_file_is_named(results, damage):
+    path = results / "tiny.json"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(ValueError, match="is damaged: put it back or delete it") as refused:
+        read_results(results, "tiny")
+    assert str(refused.value).startswith(f"{path} is damaged")
+    assert "\n" not in str(refused.value)
+
+
+# --- The page --------------------------------------------------------------------------------------------------------
+
+
+def test_texts_do_not_break_tables(results):
+    class Nasty(Tiny):
+        """Words."""
+
+        def claims(self, results):
+            return [Claim("a | b\nc", "|x|", "1\n2", None, "it | is")]
+
+        def table(self, results):
+            return ["run", "p(x|z)"], [["a\n\nb", 3]]
+
+    lines = results_page({"tiny": Nasty()}, results).splitlines()
+    link = "[tiny](#tiny-quick-two-betas-on-a-few-digits)"
+    assert f"| {link} | quick | a \\| b c | \\|x\\| | 1 2 | cannot be told: it \\| is |" in lines
+    assert "| run | p(x\\|z) |" in lines
+    assert "| a b | 3 |" in lines
+    assert "## tiny, quick: two betas on a few digits" in lines
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="no experiment has been carried out yet")
+def test_the_page_is_what_the_result_files_give():
+    known = {name: find(name) for name in REPRODUCTIONS}
+    page = PAGE.read_text(encoding="utf-8")
+    assert results_page(known, RESULTS) == page
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
+        assert_is_a_picture(PAGE.parent / picture)
+    assert {path.stem for path in RESULTS.glob("*.json")} <= set(REPRODUCTIONS)
