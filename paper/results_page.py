@@ -83,7 +83,8 @@ def section(reproduction, results, figures):
     given = f" --seeds {seeds}" if seeds != reproduction.seeds(budget) else ""
     hours = in_hours(sum(sum(run["seconds"]) for run in results.runs.values()) / 60)
     versions = "; ".join(", ".join(f"{key} {value}" for key, value in each.items()) for each in content["versions"])
-    lines = [f"## {heading(reproduction, results)}", "", *inspect.getdoc(type(reproduction)).splitlines(), ""]
+    lines = [f"## {heading(reproduction, results)}", "", f"Source: {reproduction.source}.", ""]
+    lines += [*inspect.getdoc(type(reproduction)).splitlines(), ""]
     lines += as_table(*judged(reproduction, results)[0])
     lines += ["", f"![{reproduction.title}]({figures}/{name}-{budget}.png)", ""]
     if words := reproduction.protocol(budget):

@@ -99,6 +99,12 @@ def test_texts_do_not_break_tables(results):
     assert "## tiny, quick: two betas on a few digits" in lines
 
 
+def test_a_section_names_its_paper(results):
+    lines = results_page({"tiny": Tiny()}, results).splitlines()
+    heading = lines.index("## tiny, quick: two betas on a few digits")
+    assert lines[heading + 1 : heading + 5] == ["", "Source: nobody.", "", "Two runs that train and one that does not."]
+
+
 @pytest.mark.skipif(not PAGE.exists(), reason="no experiment has been carried out yet")
 def test_the_page_is_what_the_result_files_give():
     known = {name: find(name) for name in REPRODUCTIONS}
