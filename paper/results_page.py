@@ -5,9 +5,10 @@ the experiments' words alone, so that it can be made again without training anyt
 """
 
 import inspect
+import re
 
 from reproduction import SOURCE, Results, as_json, read_json
-from reproductions import DEPARTURES
+from reproductions import DEPARTURES, REFERENCES
 from trainable import require
 
 
@@ -56,7 +57,8 @@ def results_page(known, results):
         f"Written by `python paper/reproduce.py` from the files in [`{results.name}/`]({results.name}), which hold",
         "every value of every seed. A budget called quick is minutes of training where the paper took hours or days:",
         "it shows directions, and its numbers are not the paper's. Values are means over seeds ± their standard",
-        "deviation; where there is no ±, there was one seed, and small differences may be chance.",
+        "deviation; where there is no ±, there was one seed, and small differences may be chance. Papers are named by",
+        "first author and year, as at the end under [references](#references).",
         "",
         "| experiment | budget | claim | paper | ours | holds |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -73,6 +75,7 @@ def results_page(known, results):
     lines += as_table(["file", "departure", "reason"], DEPARTURES)
     for reproduction, each in found:
         lines += ["", *section(reproduction, each, results.name)]
+    lines += ["", "## References", "", *map(reference, cited("\n".join(lines)))]
     return "\n".join(lines) + "\n"
 
 
@@ -104,6 +107,20 @@ def section(reproduction, results, figures):
         ],
     )
     return [*lines, "", "</details>"]
+
+
+def cited(text):
+    """The references of the papers that a text names: "Kim & Mnih 2018" is "Kim 2018"."""
+    names = re.findall(r"((?:van den )?[A-Z]\w+)(?: & [A-Z]\w+| et al\.)? (\d{4})\b", text)
+    found = {f"{author} {year}" for author, year in names}
+    return [name for name in REFERENCES if name in found]
+
+
+def reference(name):
+    authors, title, place = REFERENCES[name]
+    number = place.removeprefix("arXiv:")
+    link = place if number == place else f"[{place}](https://arxiv.org/abs/{number})"
+    return f"- {name}: {authors}. *{title}.* {link}"
 
 
 def heading(reproduction, results):

@@ -1,14 +1,18 @@
-"""What holds for every reproduction: its runs are lines that can be typed, its words are there, labels make files."""
+"""What holds for every reproduction: its runs are lines that can be typed, its words and papers are there."""
 
+import ast
 import inspect
+import re
 import shlex
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import reproduce
 from experiment import TrainingConfig, parse_config
-from reproductions import REPRODUCTIONS, find
+from reproductions import DEPARTURES, REFERENCES, REPRODUCTIONS, find
+from results_page import cited
 
 ALL = {name: find(name) for name in REPRODUCTIONS}
 RUNS = [
@@ -59,3 +63,36 @@ def test_it_says_what_it_is(name):
 
 def test_quick_is_two_hours_for_all_papers_together():
     assert sum(reproduction.minutes("quick") for name, reproduction in ALL.items() if name != "readme") <= 120
+
+
+# --- References ------------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def words(name):
+    """Whatever an experiment may put on the page: the strings of its file but the file's own docstring."""
+    file = ast.parse(inspect.getsource(import_module(f"reproductions.{REPRODUCTIONS[name]}")))
+    nodes = [node for part in file.body[1:] for node in ast.walk(part)]
+    return [
+        " ".join(node.value.split()) for node in nodes if isinstance(node, ast.Constant) and type(node.value) is str
+    ]
+
+
+def test_the_papers_that_are_named_are_the_references():
+    texts = [text for name in ALL for text in words(name)] + [text for row in DEPARTURES for text in row]
+    for text in texts:
+        for named in re.findall(r"\D*[A-Z]\w+ (?:19|20)\d\d\b", text):
+            assert cited(named), named
+    assert cited("\n".join(texts)) == list(REFERENCES)
+
+
+def test_a_paper_has_one_number_everywhere():
+    files = [ROOT / "README.md", *(ROOT / "paper").rglob("*.py")]
+    text = " ".join(word for file in files for word in file.read_text(encoding="utf-8").split())
+    found = 0
+    for _, title, place in REFERENCES.values():
+        numbers = re.findall(rf"{re.escape(title)}\W+(arXiv:\d+\.\d+)", text)
+        assert set(numbers) <= {place}
+        found += len(numbers)
+    assert found > 10

@@ -105,6 +105,22 @@ def test_a_section_names_its_paper(results):
     assert lines[heading + 1 : heading + 5] == ["", "Source: nobody.", "", "Two runs that train and one that does not."]
 
 
+def test_the_references_are_those_of_the_papers_that_the_page_names(results, monkeypatch):
+    monkeypatch.setattr(Tiny, "source", "Kim & Mnih 2018; van den Oord 2017's equation 3; Nobody 2018; Fu et al. 2019")
+    monkeypatch.setattr("results_page.DEPARTURES", [["file", "as Sohn 2015", "no reason"]])
+    lines = results_page({"tiny": Tiny()}, results).splitlines()
+    found = lines[lines.index("## References") + 2 :]
+    assert [line.partition(":")[0] for line in found] == [
+        "- Fu 2019",
+        "- Kim 2018",
+        "- Sohn 2015",
+        "- van den Oord 2017",
+    ]
+    link = "[arXiv:1802.05983](https://arxiv.org/abs/1802.05983)"
+    assert found[1] == f"- Kim 2018: H. Kim, A. Mnih. *Disentangling by Factorising.* {link}"
+    assert found[2].endswith("Generative Models.* NeurIPS 28")
+
+
 @pytest.mark.skipif(not PAGE.exists(), reason="no experiment has been carried out yet")
 def test_the_page_is_what_the_result_files_give():
     known = {name: find(name) for name in REPRODUCTIONS}

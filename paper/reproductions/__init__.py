@@ -90,3 +90,82 @@ DEPARTURES = [
         "a forest that must choose among a few finds even a perfect code's other latents important",
     ],
 ]
+
+# The papers that the experiments name, by first author and year: authors, title, arXiv number or venue.
+REFERENCES = {
+    "Alemi 2018": (
+        "A. A. Alemi, B. Poole, I. Fischer, J. V. Dillon, R. A. Saurous, K. Murphy",
+        "Fixing a Broken ELBO",
+        "arXiv:1711.00464",
+    ),
+    "Bowman 2016": (
+        "S. R. Bowman, L. Vilnis, O. Vinyals, A. M. Dai, R. Jozefowicz, S. Bengio",
+        "Generating Sentences from a Continuous Space",
+        "arXiv:1511.06349",
+    ),
+    "Burda 2015": (
+        "Y. Burda, R. Grosse, R. Salakhutdinov",
+        "Importance Weighted Autoencoders",
+        "arXiv:1509.00519",
+    ),
+    "Burgess 2018": (
+        "C. P. Burgess, I. Higgins, A. Pal, L. Matthey, N. Watters, G. Desjardins, A. Lerchner",
+        "Understanding disentangling in beta-VAE",
+        "arXiv:1804.03599",
+    ),
+    "Chen 2017": (
+        "X. Chen, D. P. Kingma, T. Salimans, Y. Duan, P. Dhariwal, J. Schulman, I. Sutskever, P. Abbeel",
+        "Variational Lossy Autoencoder",
+        "arXiv:1611.02731",
+    ),
+    "Chen 2018": (
+        "R. T. Q. Chen, X. Li, R. Grosse, D. Duvenaud",
+        "Isolating Sources of Disentanglement in Variational Autoencoders",
+        "arXiv:1802.04942",
+    ),
+    "Fu 2019": (
+        "H. Fu, C. Li, X. Liu, J. Gao, A. Celikyilmaz, L. Carin",
+        "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing",
+        "arXiv:1903.10145",
+    ),
+    "Higgins 2017": (
+        "I. Higgins, L. Matthey, A. Pal, C. Burgess, X. Glorot, M. Botvinick, S. Mohamed, A. Lerchner",
+        "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework",
+        "ICLR",
+    ),
+    "Kim 2018": (
+        "H. Kim, A. Mnih",
+        "Disentangling by Factorising",
+        "arXiv:1802.05983",
+    ),
+    "Kingma 2013": (
+        "D. P. Kingma, M. Welling",
+        "Auto-Encoding Variational Bayes",
+        "arXiv:1312.6114",
+    ),
+    "Kingma 2016": (
+        "D. P. Kingma, T. Salimans, R. Jozefowicz, X. Chen, I. Sutskever, M. Welling",
+        "Improving Variational Inference with Inverse Autoregressive Flow",
+        "arXiv:1606.04934",
+    ),
+    "Sohn 2015": (
+        "K. Sohn, H. Lee, X. Yan",
+        "Learning Structured Output Representation using Deep Conditional Generative Models",
+        "NeurIPS 28",
+    ),
+    "Sonderby 2016": (
+        "C. K. Sønderby, T. Raiko, L. Maaløe, S. K. Sønderby, O. Winther",
+        "Ladder Variational Autoencoders",
+        "arXiv:1602.02282",
+    ),
+    "Tucker 2018": (
+        "G. Tucker, D. Lawson, S. Gu, C. J. Maddison",
+        "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives",
+        "arXiv:1810.04152",
+    ),
+    "van den Oord 2017": (
+        "A. van den Oord, O. Vinyals, K. Kavukcuoglu",
+        "Neural Discrete Representation Learning",
+        "arXiv:1711.00937",
+    ),
+}
