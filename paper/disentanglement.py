@@ -36,7 +36,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
@@ -45,7 +44,7 @@ from experiment import header, pick_device
 from level_script import one_line_errors
 from likelihood import load_vae
 from sprites import FACTORS, NUM_SPRITES, SHAPES, visible_factors_of
-from trainable import Options, option, require
+from trainable import Options, option, parse_options, require
 from training_images import SPLITS, SPRITES, ImageOptions, RenderedSprites, listed, trained_images
 
 AT_ONCE = 10_000_000  # numbers in the largest array of a step, which bounds the memory
@@ -348,9 +347,7 @@ class DisentanglementConfig(Options):
 
 def main(argv=None):
     with one_line_errors("disentanglement.py"):
-        config = tyro.cli(
-            DisentanglementConfig, args=argv, prog="disentanglement.py", config=(tyro.conf.OmitArgPrefixes,)
-        )
+        config = parse_options(DisentanglementConfig, argv, "disentanglement.py")
         config.check(flags=True)
         device = pick_device(config.device)
         config.run = config.run.expanduser()

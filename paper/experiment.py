@@ -20,7 +20,7 @@ from level_script import one_line_errors, report_terms, typed
 from processes import LostProcessError, from_first, rank
 from resume import prepare_resume, read_options, read_state
 from run_files import claim_run_folder, lock_run_folder
-from trainable import built, flag, option, require
+from trainable import built, flag, option, parse_options, require
 from trainer import Interrupted, check_trainable, evaluate, train
 from training_images import NAMES, ImageOptions, describe, load_resident
 
@@ -61,8 +61,6 @@ def parse_config(config_class, argv, script, load_model):
     With --resume the options are the run's own, with --weights those of the model are; whatever else is given and
     differs is refused by name (ValueError).
     """
-    import tyro
-
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--resume", "--weights", "--out", "--data"):
         finder.add_argument(name, nargs="?")
@@ -79,7 +77,7 @@ def parse_config(config_class, argv, script, load_model):
     elif given.weights:
         model = load_model(Path(given.weights).expanduser())
         ours = config_class(**{name: value for name, value in vars(model.options).items() if name in known})
-    config = tyro.cli(config_class, args=argv, prog=script, default=ours)
+    config = parse_options(config_class, argv, script, default=ours)
     for name in ("out", "resume", "weights"):
         if (path := getattr(config, name)) is not None:
             setattr(config, name, path.expanduser())

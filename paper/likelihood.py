@@ -31,7 +31,7 @@ from experiment import header, pick_device
 from input_checks import require_memory
 from level_script import one_line_errors, report_terms, save_image_grid
 from run_files import write_beside
-from trainable import Options, option, require, require_new_picture, require_positive_ints
+from trainable import Options, option, parse_options, require, require_new_picture, require_positive_ints
 from trainer import unchecked
 from training_images import NAMES, load_resident, spread, trained_images
 from vae_paper import VAE, BaseVAE
@@ -217,7 +217,7 @@ COMMANDS = (
 
 def main(argv=None):
     with one_line_errors("likelihood.py"):
-        config = tyro.cli(COMMANDS, args=argv, prog="likelihood.py", config=(tyro.conf.OmitArgPrefixes,))
+        config = parse_options(COMMANDS, argv, "likelihood.py")
         config.check(flags=True)
         check_out(config)
         device = pick_device(config.device)

@@ -258,13 +258,11 @@ class PictureConfig:
 
 
 def main(argv=None):
-    import tyro
-
     from level_script import one_line_errors
-    from trainable import require, require_new_picture
+    from trainable import parse_options, require, require_new_picture
 
     with one_line_errors("pictures.py"):
-        config = tyro.cli(PictureConfig, args=argv, prog="pictures.py")
+        config = parse_options(PictureConfig, argv, "pictures.py")
         out, runs = config.out.expanduser(), [run.expanduser() for run in config.runs]
         require(runs, "--runs names no folder: expected the folders of finished runs")
         for place, run in enumerate(runs):

@@ -52,7 +52,7 @@ from reproduction import (
 from reproductions import REPRODUCTIONS, find
 from results_page import as_table, count, heading, in_hours, judged, read_results, results_page, verdict
 from run_files import write_beside
-from trainable import Options, option, require
+from trainable import Options, option, parse_options, require
 
 HERE = Path(__file__).resolve().parent
 
@@ -61,10 +61,11 @@ HERE = Path(__file__).resolve().parent
 class ReproduceOptions(Options):
     """Reproduce an experiment of a paper. Without a name: list what there is, how long it takes and how far it is."""
 
-    name: Annotated[str | None, tyro.conf.Positional] = None
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
     """The experiment, or all of them one after the other: all."""
     budget: str = "quick"
-    """quick, minutes on two cores; full, the paper's recipe, which may take hours or a GPU; the list shows others."""
+    """quick, minutes on two cores; full, the paper's recipe, which may take hours or a GPU; own, of iwae-table1;
+    mnist, of readme."""
     seeds: int | None = option(None, least=1)
     """Train each run with so many seeds, from 0 on; by default as many as the budget asks for."""
     device: str = "auto"
@@ -85,7 +86,7 @@ class ReproduceOptions(Options):
 def main(argv=None, known=None):
     """known: {name: Reproduction} to choose from, by default those of reproductions/."""
     with one_line_errors("reproduce.py"):
-        options = tyro.cli(ReproduceOptions, args=argv, prog="reproduce.py")
+        options = parse_options(ReproduceOptions, argv, "reproduce.py")
         options.check(flags=True)
         known = known or {name: find(name) for name in REPRODUCTIONS}
         # Absolute: the processes that train may have another current folder.

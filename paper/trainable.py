@@ -73,6 +73,14 @@ class Options:
                 check_option(name, value, hints[each.name], limits)
 
 
+def parse_options(kind, argv, script, **default):
+    """The options of a command line, an instance of `kind`. None is said by leaving an option out, not by typing it."""
+    import tyro
+
+    settings = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
+    return tyro.cli(kind, args=argv, prog=script, config=settings, **default)
+
+
 def flag(name):
     """The command line's flag for an option's name."""
     return "--" + name.replace("_", "-")

@@ -183,6 +183,7 @@ def test_help_explains_every_flag_of_every_paper(tmp_path, script):
     done = run(script, "--help", cwd=tmp_path)
     assert (done.code, done.stderr) == (0, "")
     assert not list(tmp_path.iterdir())
+    assert "{None" not in done.stdout  # what may be left out is not to be typed
     # Each flag begins a line and is followed, up to the next one, by its argument and its explanation.
     text = re.sub("[│╭╮╰╯─|]", " ", done.stdout)
     explained = {}

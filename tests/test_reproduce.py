@@ -21,6 +21,7 @@ import reproduction
 import vae_paper
 from in_process import run_main
 from reproduction import MEASURES, Run
+from reproductions import REPRODUCTIONS, find
 from results_page import results_page
 from script_runs import assert_is_a_picture
 from tiny_reproduction import Tiny, main
@@ -191,6 +192,16 @@ def test_the_bar_knows_what_was_there_and_ends_at_the_end(copy, monkeypatch):
     assert bar.total == pytest.approx(0.41)
     assert bar.initial == pytest.approx(0.41 - 0.05 * 0.1)  # it is trained and not measured
     assert bar.n == pytest.approx(bar.total)
+
+
+def test_help_names_what_can_be_typed(tmp_path):
+    done = tiny("--help", cwd=tmp_path)
+    words = " ".join(re.sub("[│╭╮╰╯─]", " ", done.stdout).split())
+    assert "usage: reproduce.py [-h] [OPTIONS] [NAME]" in words
+    assert "--seeds INT Train each run" in words
+    for name in REPRODUCTIONS:
+        for budget in find(name).budgets:
+            assert f"{budget}, " + ("" if budget in Tiny.budgets else f"of {name}") in words
 
 
 # --- What is refused -------------------------------------------------------------------------------------------------
