@@ -23,7 +23,7 @@ import signal
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -148,6 +148,11 @@ def chosen(known, options):
     require(
         options.budget in budgets, f"{options.name} has no --budget {options.budget}: expected {' or '.join(budgets)}"
     )
+    require(
+        not known[options.name].alone or (options.jobs == 1 and options.cluster is None),
+        f"{options.name} measures speed, which runs side by side would spoil: expected one at a time on this machine, "
+        "so leave out --jobs and --cluster",
+    )
     return [options.name]
 
 
@@ -193,6 +198,9 @@ def reproduce(reproduction, options):
     done = sum((folder / MEASURES).is_file() for folder in folders.values())
     there = f"{done} of them are there; " if done else ""
     say(f"{there}expect {in_hours(left)} on two cores" if left else "all of them are there")
+    if reproduction.alone and (options.jobs > 1 or options.cluster):
+        say("it measures speed: one run at a time, on this machine")
+        options = replace(options, jobs=1, cluster=None)
     if left and budget in read_results(options.results, name):
         say(f"the results in {options.results / name}.json are replaced when all runs are done")
     if left:

@@ -87,12 +87,14 @@ class Reproduction:
     title       what it is, in a few words
     source      paper and place, "Burda 2015, table 1"
     budgets     quick, full, and others if it has any
+    alone       whether it measures speed, so that its runs must not be carried out side by side
 
     The docstring of a subclass is the text above its table.
     """
 
     name = title = source = ""
     budgets = ("quick", "full")
+    alone = False
 
     def seeds(self, budget):
         """How many seeds it takes by default."""

@@ -43,6 +43,10 @@ def test_the_recipe_takes_all_images():
     assert not [run for run in REPRODUCTION.runs("full").values() if "--train-images" in run.options]
 
 
+def test_its_runs_are_carried_out_one_at_a_time():
+    assert REPRODUCTION.alone
+
+
 def test_speed_is_the_median_epoch(tmp_path, monkeypatch):
     rows = [{"seconds": seconds, "test_loss": 3.0, "test_reconstruction_nll": 1.0, "test_kl_divergence": 1.5}
             for seconds in (9.0, 2.0, 2.5)]  # fmt: skip

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ SCRIPT = ROOT / "tests" / "tiny_reproduction.py"
 LIMIT = 240  # seconds for a process; it takes a tenth of them
 
 
-def tiny(*args, cwd):
+def tiny(*args, cwd, main=main):
     return run_main(main, "--runs", "runs", "--results", "results", "--device", "cpu", *args, cwd=cwd)
 
 
@@ -175,6 +176,45 @@ def test_all_takes_the_experiments_that_have_the_budget(tmp_path):
     assert reproduce.chosen(known, reproduce.ReproduceOptions(name="all")) == ["tiny", "other"]
     with pytest.raises(ValueError, match="no experiment has a --budget none"):
         reproduce.chosen(known, reproduce.ReproduceOptions(name="all", budget="none"))
+
+
+class Speed(Tiny):
+    """One that measures speed."""
+
+    name, alone = "speed", True
+
+
+ADDRESS = "tcp://127.0.0.1:8786"
+SIDE_BY_SIDE = [["--jobs", 2], ["--cluster", ADDRESS]]
+
+
+@pytest.mark.parametrize("flags", SIDE_BY_SIDE)
+def test_runs_that_measure_speed_are_not_carried_out_side_by_side(tmp_path, flags):
+    done = tiny("speed", *flags, cwd=tmp_path, main=partial(reproduce.main, known={"speed": Speed()}))
+    assert one_line(done) == (
+        "reproduce.py: error: speed measures speed, which runs side by side would spoil: expected one at a time on "
+        "this machine, so leave out --jobs and --cluster"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags", SIDE_BY_SIDE)
+def test_all_carries_out_one_at_a_time_what_measures_speed(tmp_path, monkeypatch, flags):
+    used = []
+
+    @contextlib.contextmanager
+    def workers(options):
+        used.append((options.jobs, options.cluster))
+        yield reproduce.Parallel(1), 1, ()
+
+    monkeypatch.setattr(reproduce, "workers", workers)
+    monkeypatch.setattr(Tiny, "runs", lambda self, budget: {"no model": Run(None)})
+    monkeypatch.setattr(Tiny, "claims", lambda self, results: [])
+    known = {"speed": Speed(), "tiny": Tiny()}
+    done = tiny("all", *flags, cwd=tmp_path, main=partial(reproduce.main, known=known))
+    assert done.code == 0, done.stderr
+    assert used == [(1, None), (2, None) if "--jobs" in flags else (1, ADDRESS)]
+    assert done.stderr.count("it measures speed: one run at a time, on this machine") == 1
 
 
 def test_the_bar_knows_what_was_there_and_ends_at_the_end(copy, monkeypatch):

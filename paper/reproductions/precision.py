@@ -30,6 +30,7 @@ class Precision(Reproduction):
     name = "precision"
     title = "float32, bf16 and float64, in nats and in images per second"
     source = "no paper; trainer.py's own choice"
+    alone = True
 
     def seeds(self, budget):
         return SEEDS
