@@ -110,7 +110,8 @@ ROOMS = [  # of the paper level, from the ground upwards; a room uses those of t
     {"experiment"},
     {"vae_paper", "vq_vae"},
     {"iwae", "beta_tcvae", "factor_vae"},
-    {"likelihood", "disentanglement"},
+    {"likelihood"},
+    {"disentanglement"},
     {"reproduction"},
     {"reproductions"},  # a folder: a section of a paper in each file
     {"results_page"},

@@ -186,7 +186,7 @@ class BetaVAEScore(Reproduction):
         for label in PAPER:
             if label in TRAINED:
                 beta = " --beta 4" if label == BETA else ""
-                minutes = {"quick": 2.0, "full": 360.0}[budget]
+                minutes = {"quick": 1.7, "full": 360.0}[budget]
                 runs[label] = Run("reproductions.beta_vae_score", TRAINING[budget] + beta, minutes)
             else:
                 slow = {"quick": 0.7, "full": 10.0}[budget]
