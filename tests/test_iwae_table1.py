@@ -36,6 +36,11 @@ def test_full_is_the_papers_recipe():
         assert (config.objective, config.k) == (kind.lower(), int(k))
 
 
+def test_own_takes_a_core_for_each_run():
+    assert "one core for each run" in REPRODUCTION.protocol("own")
+    assert {run.threads for run in REPRODUCTION.runs("own").values()} == {1}
+
+
 def test_the_marks_are_reached_or_not():
     reached = REPRODUCTION.claims(results(VAE_1=86.76, IWAE_5=85.54))
     assert [claim.holds for claim in reached] == [True] * 4

@@ -47,8 +47,8 @@ class IwaeTable1(Reproduction):
         if budget == "own":
             own = f"{SHARED} --objective dreg --batch-size 100 --lr 3e-3 --lr-schedule cosine"
             return {
-                "VAE, k=1": Run("iwae", f"{own} --k 1 --epochs 520", 45),
-                "IWAE, k=5": Run("iwae", f"{own} --k 5 --epochs 340", 60),
+                "VAE, k=1": Run("iwae", f"{own} --k 1 --epochs 520", 45, threads=1),
+                "IWAE, k=5": Run("iwae", f"{own} --k 5 --epochs 340", 60, threads=1),
             }
         if budget == "quick":
             quick = f"{SHARED} --batch-size 100 --lr 3e-3 --lr-schedule cosine --epochs 30"
