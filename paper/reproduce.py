@@ -133,7 +133,8 @@ def listing(known, options):
             rows.append([name if first else "", budget, in_hours(reproduction.minutes(budget)), state, words])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", "The times are for two cores. One of them: python paper/reproduce.py NAME"])
+    lines += ["", "The times are for two cores, one run after the other. One of them: python paper/reproduce.py NAME"]
+    return "\n".join(lines)
 
 
 def chosen(known, options):
@@ -197,10 +198,11 @@ def reproduce(reproduction, options):
     say(f"{name}, {budget}: {reproduction.title}; {count(len(folders), 'run')} in {options.runs / name / budget}")
     done = sum((folder / MEASURES).is_file() for folder in folders.values())
     there = f"{done} of them are there; " if done else ""
-    say(f"{there}expect {in_hours(left)} on two cores" if left else "all of them are there")
     if reproduction.alone and (options.jobs > 1 or options.cluster):
         say("it measures speed: one run at a time, on this machine")
         options = replace(options, jobs=1, cluster=None)
+    most = "at most " if options.jobs > 1 or options.cluster else ""  # minutes are those of one run after the other
+    say(f"{there}expect {most}{in_hours(left)} on two cores" if left else "all of them are there")
     if left and budget in read_results(options.results, name):
         say(f"the results in {options.results / name}.json are replaced when all runs are done")
     if left:

@@ -43,7 +43,7 @@ class Run:
     """One training, for each seed: the script's module, what one types behind it, and how long that takes.
 
     script: "vae_paper", "reproductions.kingma_fig2", ...; None where the measure is all there is (options: its words).
-    minutes: training and measuring, expected on two cores.
+    minutes: training and measuring, expected on two cores with nothing beside it.
     seeds: at most so many of those that are asked for. device, threads: instead of those that are asked for.
     """
 
@@ -125,7 +125,7 @@ class Reproduction:
         raise NotImplementedError
 
     def minutes(self, budget, seeds=None):
-        """What all runs take together, expected on two cores."""
+        """What all runs take, one after the other, expected on two cores."""
         seeds = range(seeds or self.seeds(budget))
         return sum(run.minutes * len(run.seeds_of(seeds)) for run in self.runs(budget).values())
 

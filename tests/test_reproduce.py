@@ -138,6 +138,7 @@ def test_the_listing_says_how_far_everything_is(first, copy, tmp_path):
     none = tiny(cwd=tmp_path)
     assert re.search(r"^tiny +quick +1 min +- +two betas on a few digits \(nobody\)$", none.stdout, re.MULTILINE)
     assert re.search(r"^ +full +1 min +-$", none.stdout, re.MULTILINE)
+    assert "The times are for two cores, one run after the other. " in none.stdout
     assert re.search(r"^tiny +quick +1 min +done, 2 seeds ", tiny(cwd=copy).stdout, re.MULTILINE)
     (copy / "results" / "tiny.json").unlink()
     (copy / "runs/tiny/quick/beta=4-seed1" / MEASURES).unlink()
@@ -215,6 +216,8 @@ def test_all_carries_out_one_at_a_time_what_measures_speed(tmp_path, monkeypatch
     assert done.code == 0, done.stderr
     assert used == [(1, None), (2, None) if "--jobs" in flags else (1, ADDRESS)]
     assert done.stderr.count("it measures speed: one run at a time, on this machine") == 1
+    expected = re.findall(r"^expect .*", done.stderr, re.MULTILINE)  # side by side is seldom slower, and often faster
+    assert expected == ["expect 2 min on two cores", "expect at most 2 min on two cores"]
 
 
 def test_the_bar_knows_what_was_there_and_ends_at_the_end(copy, monkeypatch):
