@@ -242,6 +242,7 @@ class BetaVAEScore(Reproduction):
                 f"{' < '.join(in_order)} (Higgins 2017)",
                 " < ".join(sorted(in_order, key=mean.get)),
                 in_order == sorted(in_order, key=mean.get),
+                "likewise",
             ),
         ]
 

@@ -375,7 +375,7 @@ class Collapse(Reproduction):
         figure = Figure(figsize=(10, 5), layout="constrained")
         for axes, model in zip(figure.subplots(1, 2), MODELS, strict=True):
             shown = []
-            for i, run in enumerate(name for name in results.runs if name.startswith(model)):
+            for i, run in enumerate(name for name in results.runs if name.startswith(f"{model},")):
                 curves = results[run, "kl_curve"]
                 epochs = results[run, "epochs"][0]
                 mean = [statistics.mean(values) for values in zip(*curves, strict=True)]
