@@ -29,7 +29,7 @@ from typing import Annotated
 
 import tyro
 from filelock import FileLock
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
@@ -113,7 +113,8 @@ def main(argv=None, known=None):
                         write_beside(options.results.parent / "RESULTS.md", results_page(known, options.results))
         except (KeyboardInterrupt, StoppedError):
             again = typed(sys.argv[0], *(sys.argv[1:] if argv is None else argv))
-            say(f"reproduce.py: stopped, and what was done is saved; go on with: {again}")
+            left = "; what its workers have begun they end, unless they are stopped" if options.cluster else ""
+            say(f"reproduce.py: stopped, and what was done is saved{left}; go on with: {again}")
             raise SystemExit(130) from None
 
 
@@ -277,7 +278,7 @@ def carry_out_all(reproduction, folders, minutes, options):
     ValueError in one line for a run that failed, StoppedError or KeyboardInterrupt where it was asked to stop.
     """
     killed = 0
-    with workers(options) as (parallel, threads, lost), watched(minutes, reproduction.name):
+    with workers(options) as (carry_out_each, threads, lost), watched(minutes, reproduction.name):
         while True:
             tasks = [
                 delayed(carry_out)(reproduction, label, seed, options.budget, folder, options.device, threads)
@@ -288,7 +289,7 @@ def carry_out_all(reproduction, folders, minutes, options):
                 return
             before = sum(map(progress, minutes))
             try:
-                parallel(tasks)
+                carry_out_each(tasks)
             except lost:
                 killed = 1 if sum(map(progress, minutes)) > before else killed + 1
                 require(killed < 3, "a process that trained was killed three times: is the memory full?")
@@ -298,7 +299,7 @@ def carry_out_all(reproduction, folders, minutes, options):
 
 @contextlib.contextmanager
 def workers(options):
-    """Who carries the runs out: joblib's Parallel, the threads of each run, what is raised for a lost process.
+    """Who carries the runs out: a function of joblib's tasks, the threads of each run, the error for a lost process.
 
     The threads are None where each process chooses.
     """
@@ -306,18 +307,23 @@ def workers(options):
         yield Parallel(options.jobs, batch_size=1), max(1, THREADS // options.jobs), TerminatedWorkerError
         return
     try:
-        from distributed import Client, KilledWorker
+        from distributed import Client, KilledWorker, as_completed
     except ImportError:
         raise ValueError(
             "--cluster needs Dask, which is not installed: pip install -e '.[cluster]' in the clone's folder"
         ) from None
     try:
-        client = Client(options.cluster, timeout=10, set_as_default=False)
+        client = Client(options.cluster, timeout=10)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"no Dask scheduler answers at --cluster {options.cluster} ({error}): start one with `dask scheduler`"
         ) from None
-    with client, parallel_config("dask", client=client):
+
+    def on_workers(tasks):  # joblib's own way to Dask takes a cluster of one worker for none, and trains here
+        for future in as_completed([client.submit(function, *given, pure=False) for function, given, _ in tasks]):
+            future.result()
+
+    with client:  # its end takes back what no worker has begun
         line = f"dask worker {options.cluster} --nworkers 2 --nthreads 1"
         try:
             client.wait_for_workers(1, timeout=10)
@@ -327,7 +333,7 @@ def workers(options):
             max(client.nthreads().values()) == 1,
             f"each worker of --cluster must have one thread: start them with `{line}`",
         )
-        yield Parallel(-1, batch_size=1, pre_dispatch="all"), None, (TerminatedWorkerError, KilledWorker)
+        yield on_workers, None, KilledWorker
 
 
 @contextlib.contextmanager

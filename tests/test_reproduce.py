@@ -390,10 +390,10 @@ def rows(folder):
     return sum(lines) - len(lines)
 
 
-def wait_for(condition, process):
+def wait_for(condition, process=None):
     end = time.monotonic() + LIMIT
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -503,6 +503,25 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_table(tmp_path, uninterrup
         kill_one(workers, "spawn_main")
         out, err = process.communicate(timeout=LIMIT)
         assert (process.returncode, out) == (0, uninterrupted), err
+
+
+@pytest.mark.slow
+@needs_dask
+def test_a_cluster_that_is_left_ends_what_it_has_begun_and_no_more(tmp_path, uninterrupted):
+    """One worker is a cluster too: the run is its, or it would end with the command."""
+    with dask(tmp_path, "--nworkers", "1", "--nthreads", "1") as (address, _):
+        process = start("--cluster", address, cwd=tmp_path)
+        wait_for(lambda: rows(tmp_path) >= 3, process)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT)
+        assert (process.returncode, out) == (130, "")
+        assert err.count("\n") == 3, err
+        assert "; what its workers have begun they end, unless they are stopped; go on with: " in err.splitlines()[2]
+        begun = tmp_path / "runs" / "tiny" / "quick" / "beta=1-seed0"
+        wait_for((begun / MEASURES).is_file)
+        time.sleep(2)
+        assert [path for path in begun.parent.iterdir() if path.is_dir()] == [begun]
+        assert finished("--cluster", address, cwd=tmp_path) == uninterrupted
 
 
 @pytest.mark.slow
