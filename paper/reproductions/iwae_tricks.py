@@ -146,6 +146,7 @@ class IwaeTricks(Reproduction):
     name = "iwae-tricks"
     title = "nats against minutes for each trick of training"
     source = "Burda 2015, table 1, k = 1"
+    alone = True
 
     def seeds(self, budget):
         return 1
