@@ -309,11 +309,14 @@ def reference_scores(factors, given=None):
 
 @torch.no_grad()
 def encode_all(model, images):
-    """mu, logvar of a ResidentImages, NumPy arrays (N, Z), a thousand images at a time, with a progress bar."""
+    """mu, logvar of a ResidentImages, NumPy arrays (N, Z), a thousand images at a time, with a progress bar.
+
+    Pixels that are binarised afresh are drawn with seed 0.
+    """
     dtype, device = next(model.parameters()).dtype, images.labels.device
-    encoded = []
+    generator, encoded = torch.Generator(device).manual_seed(0), []
     for index in tqdm(torch.arange(len(images), device=device).split(1000), desc="encoding", disable=None):
-        x, labels = images.batch(index)
+        x, labels = images.batch(index, generator)
         encoded.append(model.encode(x.to(dtype), labels if model.num_classes else None))
     return tuple(torch.cat(tensors).cpu().numpy() for tensors in zip(*encoded, strict=True))
 

@@ -128,6 +128,6 @@ def test_the_claim_judges_and_the_figure_is_drawn(tmp_path):
     header, rows = REPRODUCTION.table(made_up(2.0))
     assert all(len(row) == len(header) for row in rows)
     assert rows[0][:3] == [BASE, "100.00", "+0.00"]
-    assert rows[-2][:3] == ["step size 3e-3 along a cosine", "98.00", "-2.00"]
+    assert ["step size 3e-3 along a cosine", "98.00", "-2.00"] in [row[:3] for row in rows]
     REPRODUCTION.draw(made_up(2.0), {}, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
