@@ -23,6 +23,7 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -304,6 +305,8 @@ def workers(options):
     The threads are None where each process chooses.
     """
     if options.cluster is None:
+        # joblib replaces a process that has grown, as one does that has loaded its images, and would warn of it.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         yield Parallel(options.jobs, batch_size=1), max(1, THREADS // options.jobs), TerminatedWorkerError
         return
     try:

@@ -36,9 +36,9 @@ def test_full_is_the_papers_recipe():
         assert (config.objective, config.k) == (kind.lower(), int(k))
 
 
-def test_own_takes_a_core_for_each_run():
-    assert "one core for each run" in REPRODUCTION.protocol("own")
-    assert {run.threads for run in REPRODUCTION.runs("own").values()} == {1}
+def test_own_says_how_many_cores_a_run_takes():
+    assert "k = 1 alone on two cores and k = 5 on one" in REPRODUCTION.protocol("own")
+    assert {label: run.threads for label, run in REPRODUCTION.runs("own").items()} == {"VAE, k=1": 2, "IWAE, k=5": 1}
 
 
 def test_the_marks_are_reached_or_not():
