@@ -252,7 +252,7 @@ def as_file_name(label):
 def collect(reproduction, folders, budget, seeds):
     """The content of a result file for one budget, from the measures.json of its runs."""
     found = {key: read_measures(folder) for key, folder in folders.items()}
-    runs = {}
+    runs, noted = {}, SOURCE - {"command"}
     for label, run in reproduction.runs(budget).items():
         of_seeds = [found[label, seed] for seed in run.seeds_of(seeds)]
         names = [each["measures"].keys() for each in of_seeds]
@@ -263,9 +263,10 @@ def collect(reproduction, folders, budget, seeds):
         runs[label] = {
             "command": run.command,
             "seconds": [round(sum(each["seconds"].values()), 1) for each in of_seeds],
+            **{name: distinct(value for each in of_seeds for value in each[name]) for name in sorted(noted)},
             "measures": {name: [each["measures"][name] for each in of_seeds] for name in names[0]},
         }
-    sources = {name: distinct(each for run in found.values() for each in run[name]) for name in SOURCE - {"command"}}
+    sources = {name: distinct(each for run in found.values() for each in run[name]) for name in noted}
     return {"budget": budget, "seeds": seeds} | dict(sorted(sources.items())) | {"runs": runs}
 
 

@@ -25,6 +25,7 @@ def read_results(folder, name):
                 lists = [run["seconds"], *as_json(run["measures"]).values()]
                 require({len(values) for values in lists} == {min(len(each["seeds"]), len(run["seconds"]))}, "short")
                 require(isinstance(run["command"], str) and sum(as_json(run["seconds"])) >= 0, "its runs are damaged")
+                require(all(run[name] for name in SOURCE), "its runs do not say where they come from")
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"{path} is damaged: put it back or delete it; what was measured lies with the runs") from None
     return content
@@ -56,9 +57,11 @@ def results_page(known, results):
         "",
         f"Written by `python paper/reproduce.py` from the files in [`{results.name}/`]({results.name}), which hold",
         "every value of every seed. A budget called quick is minutes of training where the paper took hours or days:",
-        "it shows directions, and its numbers are not the paper's. Values are means over seeds ± their standard",
-        "deviation; where there is no ±, there was one seed, and small differences may be chance. Papers are named by",
-        "first author and year, as at the end under [references](#references).",
+        "it shows directions, and its numbers are not the paper's. One called own has the paper's model on a schedule",
+        "of ours, full is the paper's recipe. Values are means over seeds ± their standard deviation (n - 1). The last",
+        "column judges the numbers of its row by the rule in the claim; where there is no ±, there was one seed, and a",
+        "small difference may be chance. Papers are named by first author and year, as under",
+        "[references](#references).",
         "",
         "| experiment | budget | claim | paper | ours | holds |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -68,8 +71,9 @@ def results_page(known, results):
         for claim in judged(reproduction, each)[1]:
             cells = (link, each.content["budget"], claim.text, claim.paper, claim.ours, verdict(claim))
             lines.append(table_row(cells))
-    done = {reproduction.name for reproduction, _ in found}
-    if missing := [name for name in known if name not in done]:
+    done = {(reproduction.name, each.content["budget"]) for reproduction, each in found}
+    left = {name: [each for each in known[name].budgets if (name, each) not in done] for name in known}
+    if missing := [f"{name} ({', '.join(budgets)})" for name, budgets in left.items() if budgets]:
         lines += ["", f"Not carried out yet: {', '.join(missing)}."]
     lines += ["", "## Where this code departs from the papers on purpose", ""]
     lines += as_table(["file", "departure", "reason"], DEPARTURES)
@@ -85,6 +89,7 @@ def section(reproduction, results, figures):
     name, seeds = reproduction.name, results.num_seeds
     given = f" --seeds {seeds}" if seeds != reproduction.seeds(budget) else ""
     hours = in_hours(sum(sum(run["seconds"]) for run in results.runs.values()) / 60)
+    differ = [source for source in ("machine", "commit") if len(content[source]) > 1]
     versions = "; ".join(", ".join(f"{key} {value}" for key, value in each.items()) for each in content["versions"])
     lines = [f"## {heading(reproduction, results)}", "", f"Source: {reproduction.source}.", ""]
     lines += [*inspect.getdoc(type(reproduction)).splitlines(), ""]
@@ -94,15 +99,20 @@ def section(reproduction, results, figures):
         lines += ["Otherwise than in the paper:", "", *(f"- {each}" for each in words.split("; ")), ""]
     lines += [
         f"`python paper/reproduce.py {name} --budget {budget}{given}`; {count(seeds, 'seed')}; {hours} of training and "
-        f"measuring; {', '.join(content['machine'])}; {versions}; commit {', '.join(content['commit'])}",
+        f"measuring, all runs added up; {' and '.join(content['machine'])}; {versions}; commit {', '.join(content['commit'])}",
         "",
         "<details><summary>the runs</summary>",
         "",
     ]
     lines += as_table(
-        ["run", "command", "minutes"],
+        ["run", "command", "minutes, each seed", *differ],
         [
-            [label, f"`{run['command']}`", f"{sum(run['seconds']) / len(run['seconds']) / 60:.1f}"]
+            [
+                label,
+                f"`{run['command']}`",
+                f"{sum(run['seconds']) / len(run['seconds']) / 60:.1f}",
+                *(", ".join(run[source]) for source in differ),
+            ]
             for label, run in results.runs.items()
         ],
     )

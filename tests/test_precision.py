@@ -75,7 +75,7 @@ def test_the_claim_compares_with_the_spread_of_the_seeds():
     assert [claim.holds for claim in REPRODUCTION.claims(made_up(100.6))] == [False, False]
     assert [claim.holds for claim in REPRODUCTION.claims(made_up(100.4, (100.0,)))] == [None, None]
     [first, _] = REPRODUCTION.claims(made_up(100.4))
-    assert first.ours == "+0.40 nats; seeds spread by 0.50"
+    assert first.ours == "0.40 ± 0.50 nats against the same seed in float32; its seeds spread by 0.50"
 
 
 def test_the_table_and_the_figure(tmp_path):

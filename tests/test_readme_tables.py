@@ -231,7 +231,7 @@ def measured(tmp_path, monkeypatch, no_pictures):
     """A function: a line's run of one epoch on few digits, and its folder."""
 
     def run(line, small):
-        short = readme_tables.typed_run(f"{line} --epochs 1 --train-images 64 {small}", 1, threads=1)
+        short = readme_tables.typed_run(f"{line} --epochs 1 --train-images 64 {small}", 1)
         monkeypatch.setattr(type(REPRODUCTION), "runs", lambda self, budget: {line: short})
         carry_out(REPRODUCTION, line, 0, "quick", tmp_path / "run", "cpu")
         return read_measures(tmp_path / "run")["measures"], tmp_path / "run"

@@ -16,19 +16,22 @@ PAGE = Path(__file__).resolve().parent.parent / "paper" / "RESULTS.md"
 RESULTS = PAGE.parent / "results"
 
 
+SOURCE = {"commit": ["abc1234"], "machine": ["cpu, one, 1 thread"], "versions": [{"python": "3.11.7"}]}
+
+
 @pytest.fixture
 def results(tmp_path):
     """A folder with a result file of two seeds."""
     runs = {
         label: {
             "command": run.command,
+            **SOURCE,
             "seconds": [1.0] * len(run.seeds_of(range(2))),
             "measures": {"rate": [2.0, 3.0][: run.seeds], "distortion": [100.0, 101.0][: run.seeds]},
         }
         for label, run in Tiny().runs("quick").items()
     }
-    source = {"commit": ["abc1234"], "machine": ["cpu, one, 1 thread"], "versions": [{"python": "3.11.7"}]}
-    content = {"quick": {"budget": "quick", "seeds": [0, 1]} | source | {"runs": runs}}
+    content = {"quick": {"budget": "quick", "seeds": [0, 1]} | SOURCE | {"runs": runs}}
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "tiny.json").write_text(json.dumps(content))
     return tmp_path / "results"
@@ -60,6 +63,7 @@ DAMAGES = {
     "no runs": edited(lambda content: content.pop("runs")),
     "no seconds": edited(lambda content: content["runs"]["beta=1"].pop("seconds")),
     "no command": edited(lambda content: content["runs"]["beta=1"].pop("command")),
+    "no machine": edited(lambda content: content["runs"]["beta=1"].pop("machine")),
     "too few values": edited(lambda content: content["runs"]["beta=1"]["measures"]["rate"].pop()),
     "too many values": edited(lambda content: content["seeds"].pop()),
     "NaN": edited(lambda content: content["runs"]["beta=1"]["measures"].update(rate=[float("nan"), 1.0])),
@@ -103,6 +107,27 @@ def test_a_section_names_its_paper(results):
     lines = results_page({"tiny": Tiny()}, results).splitlines()
     heading = lines.index("## tiny, quick: two betas on a few digits")
     assert lines[heading + 1 : heading + 5] == ["", "Source: nobody.", "", "Two runs that train and one that does not."]
+
+
+def test_runs_of_two_machines_say_which_is_whose(results):
+    assert not [line for line in results_page({"tiny": Tiny()}, results).splitlines() if "machine |" in line]
+    content = json.loads((results / "tiny.json").read_text())
+    content["quick"]["machine"] = [*SOURCE["machine"], "cuda, two, 1 thread"]
+    content["quick"]["runs"]["beta=1"]["machine"] = ["cuda, two, 1 thread"]
+    (results / "tiny.json").write_text(json.dumps(content))
+    page = results_page({"tiny": Tiny()}, results)
+    assert "; cpu, one, 1 thread and cuda, two, 1 thread; " in page
+    lines = page[page.index("| run | command | minutes, each seed | machine |") :].splitlines()[2:]
+    assert {line.split(" | ")[0]: line.split(" | ")[-1] for line in lines if line.startswith("| beta")} == {
+        "| beta=1": "cuda, two, 1 thread |",
+        "| beta=4": "cpu, one, 1 thread |",
+    }
+
+
+def test_what_was_not_carried_out_is_named_with_its_budgets(results, monkeypatch):
+    monkeypatch.setattr(Tiny, "budgets", ("quick", "full"))
+    page = results_page({"tiny": Tiny(), "other": Tiny()}, results)
+    assert "Not carried out yet: tiny (full), other (quick, full)." in page
 
 
 def test_the_references_are_those_of_the_papers_that_the_page_names(results, monkeypatch):

@@ -67,7 +67,7 @@ DEPARTURES = [
     [
         "`vq_vae.py`",
         "the prior is trained together with the codes, where van den Oord 2017 trains it afterwards",
-        "every epoch has its -ELBO; the codes do not notice, but while they move the prior runs after them: `vq-vae`",
+        "every epoch has its -ELBO; the prior's gradient stops at the codes, but it lags while they move: `vq-vae`",
     ],
     [
         "`vq_vae.py`",
@@ -147,6 +147,11 @@ REFERENCES = {
         "D. P. Kingma, T. Salimans, R. Jozefowicz, X. Chen, I. Sutskever, M. Welling",
         "Improving Variational Inference with Inverse Autoregressive Flow",
         "arXiv:1606.04934",
+    ),
+    "Roeder 2017": (
+        "G. Roeder, Y. Wu, D. Duvenaud",
+        "Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational Inference",
+        "arXiv:1703.09194",
     ),
     "Sohn 2015": (
         "K. Sohn, H. Lee, X. Yan",

@@ -182,6 +182,7 @@ class VQVAECodebooks(Reproduction):
                 "its two ways to learn one (equation 3, appendix A.1)",
                 "gradients minus running means: " + ", ".join(f"{each:+.1f}" for each in apart) + " nats",
                 bool(np.all(np.abs(apart) <= 0.02 * ema)),
+                "running means settle late, and a prior trained along lags behind: see the next row",
             ),
             Claim(
                 "A prior trained along with the codes ends within 1 nat of one trained afterwards on the same codes",
@@ -189,6 +190,7 @@ class VQVAECodebooks(Reproduction):
                 "along minus afterwards: "
                 + ", ".join(f"{gap:+.2f} nats ({size} codes)" for size, gap in later.items()),
                 all(abs(gap) <= 1 for gap in later.values()),
+                "while the codes move, the prior learns what no longer holds",
             ),
         ]
 
