@@ -99,7 +99,8 @@ def section(reproduction, results, figures):
         lines += ["Otherwise than in the paper:", "", *(f"- {each}" for each in words.split("; ")), ""]
     lines += [
         f"`python paper/reproduce.py {name} --budget {budget}{given}`; {count(seeds, 'seed')}; {hours} of training and "
-        f"measuring, all runs added up; {' and '.join(content['machine'])}; {versions}; commit {', '.join(content['commit'])}",
+        f"measuring, all runs added up; {' and '.join(content['machine'])}; {versions}; "
+        f"commit {', '.join(content['commit'])}",
         "",
         "<details><summary>the runs</summary>",
         "",

@@ -322,7 +322,9 @@ class Collapse(Reproduction):
         ]
         for schedule, paper in SCHEDULES.items():
             if paper:
-                words = "Leaving free bits, which will be spent," if schedule == "free bits" else f"{schedule.capitalize()} annealing"
+                words = f"{schedule.capitalize()} annealing"
+                if schedule == "free bits":
+                    words = "Leaving free bits, which will be spent,"
                 kept = [f"{model}: {self.against_constant(results, model, schedule)}" for model in MODELS]
                 holds = all(keeps_more(results, model, schedule) for model in MODELS)
                 text = f"{words} leaves more latents active and a larger KL than none, in both models"

@@ -39,8 +39,8 @@ class Precision(Reproduction):
         epochs, images = size(budget)
         which = f"{images} images of MNIST" if images else "MNIST"
         return (
-            f"no paper has these numbers; {epochs} epochs of {which}, grey values as they are, the seeds of float32 are "
-            "the yardstick"
+            f"no paper has these numbers; {epochs} epochs of {which}, grey values as they are; the seeds of float32 "
+            "are the yardstick"
         )
 
     def runs(self, budget):

@@ -232,9 +232,9 @@ class TotalCorrelation(Reproduction):
 
     For a finite set of images q(z) is known, as the mean of their posteriors, and TC is a mean over codes from it. That
     of training images, which are a sample, is as a rule more than that of all sprites, for which the table has an
-    estimate that errs to the other side. A discriminator's TC should be between the two. Beside them stands the estimate from batches of 64, on which beta-TCVAE is trained.
-    MI, of the training images, is what a code says about which of them it is from: at most the logarithm of their
-    number.
+    estimate that errs to the other side. A discriminator's TC should be between the two. Beside them stands the
+    estimate from batches of 64, on which beta-TCVAE is trained. MI, of the training images, is what a code says about
+    which of them it is from: at most the logarithm of their number.
     """
 
     name = "total-correlation"
@@ -380,7 +380,7 @@ class TotalCorrelation(Reproduction):
                 epoch = caught_up_from(judged, least, exact)
                 steps.append(epoch and epoch * in_epoch)
         return Claim(
-            "FactorVAE's discriminator catches up: its TC ends between the two estimates, give or take 10 % or 0.1 nats",
+            "FactorVAE's discriminator catches up: its TC ends between the two estimates, within 10 % or 0.1 nats",
             "what it is for (Kim & Mnih 2018, equation 3)",
             *of_seeds_that_caught_up(found),
             "the encoder moves on while it learns: see the next row",
