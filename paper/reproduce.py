@@ -127,9 +127,9 @@ def listing(known, options):
         for budget in reproduction.budgets:
             folders = run_folders(reproduction, options.runs, budget, range(reproduction.seeds(budget))).values()
             done = sum((folder / MEASURES).is_file() for folder in folders)
-            state = f"{done} of {len(folders)} runs" if done else "-"
+            state = f"{done} of {len(folders)} runs" if any(folder.is_dir() for folder in folders) else "-"
             if budget in there:
-                state = f"done, {count(len(there[budget]['seeds']), 'seed')}"
+                state = f"results of {count(len(there[budget]['seeds']), 'seed')}"
             first = budget == reproduction.budgets[0]
             words = f"{reproduction.title} ({reproduction.source})" if first else ""
             rows.append([name if first else "", budget, in_hours(reproduction.minutes(budget)), state, words])
@@ -199,12 +199,12 @@ def reproduce(reproduction, options):
     left = sum(share * (1 - progress(folder)) for folder, share in minutes.items())
     say(f"{name}, {budget}: {reproduction.title}; {count(len(folders), 'run')} in {options.runs / name / budget}")
     done = sum((folder / MEASURES).is_file() for folder in folders.values())
-    there = f"{done} of them are there; " if done else ""
+    there = f"{done} of them are done; " if done else ""
     if reproduction.alone and (options.jobs > 1 or options.cluster):
         say("it measures speed: one run at a time, on this machine")
         options = replace(options, jobs=1, cluster=None)
     most = "at most " if options.jobs > 1 or options.cluster else ""  # minutes are those of one run after the other
-    say(f"{there}expect {most}{in_hours(left)} on two cores" if left else "all of them are there")
+    say(f"{there}expect {most}{in_hours(left)} on two cores" if left else "all of them are done")
     if left and budget in read_results(options.results, name):
         say(f"the results in {options.results / name}.json are replaced when all runs are done")
     if left:

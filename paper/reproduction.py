@@ -247,7 +247,9 @@ def train_run(run, seed, folder, device):
             raise StoppedError(f"{folder} is saved") from None
         if stopped.code:
             lines = [line for line in told.getvalue().splitlines() if line.strip()]
-            raise RunFailedError(lines[-1] if lines else f"{run.command} ended with status {stopped.code}") from None
+            again = f"; to begin this run again, delete {folder}" if folder.is_dir() and any(folder.iterdir()) else ""
+            reason = lines[-1] if lines else f"{run.command} ended with status {stopped.code}"
+            raise RunFailedError(reason + again) from None
 
 
 def read_measures(folder):

@@ -27,7 +27,7 @@ def read_results(folder, name):
                 require(isinstance(run["command"], str) and sum(as_json(run["seconds"])) >= 0, "its runs are damaged")
                 require(all(run[name] for name in SOURCE), "its runs do not say where they come from")
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError(f"{path} is damaged: put it back or delete it; what was measured lies with the runs") from None
+        raise ValueError(f"{path} is damaged: put it back, or delete it and carry the experiment out again") from None
     return content
 
 

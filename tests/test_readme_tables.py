@@ -197,9 +197,11 @@ def test_the_table_and_the_figure_show_every_line(budget, tmp_path):
 def test_without_results_nothing_is_written(monkeypatch, tmp_path):
     monkeypatch.setattr(readme_tables, "ROOT", tmp_path)
     monkeypatch.setattr(readme_tables, "found_results", lambda: None)
-    done = run_main(lambda argv: readme_tables.main(), cwd=tmp_path)
+    done = run_main(readme_tables.main, cwd=tmp_path)
     assert done.code == 2
-    assert "no results to write yet: run reproduce.py readme with `--budget quick` and `--budget mnist`" in done.stderr
+    lines = "`reproduce.py readme --budget quick` and `reproduce.py readme --budget mnist`"
+    assert f"no results to write yet: run {lines} first" in done.stderr
+    assert "writes the tables into the two pages" in run_main(readme_tables.main, "--help", cwd=tmp_path).stdout
 
 
 # --- Measures --------------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_a_second_time_nothing_is_trained_or_measured(first, copy, monkeypatch):
     monkeypatch.setattr(Tiny, "measure", None)
     again = tiny("tiny", cwd=copy)
     assert again.stdout == first.stdout
-    assert "all of them are there" in again.stderr
+    assert "all of them are done" in again.stderr
     assert times(copy / "runs") == before
     assert (copy / "RESULTS.md").read_bytes() == (first.folder / "RESULTS.md").read_bytes()
 
@@ -139,7 +139,7 @@ def test_the_listing_says_how_far_everything_is(first, copy, tmp_path):
     assert re.search(r"^tiny +quick +1 min +- +two betas on a few digits \(nobody\)$", none.stdout, re.MULTILINE)
     assert re.search(r"^ +full +1 min +-$", none.stdout, re.MULTILINE)
     assert "The times are for two cores, one run after the other. " in none.stdout
-    assert re.search(r"^tiny +quick +1 min +done, 2 seeds ", tiny(cwd=copy).stdout, re.MULTILINE)
+    assert re.search(r"^tiny +quick +1 min +results of 2 seeds ", tiny(cwd=copy).stdout, re.MULTILINE)
     (copy / "results" / "tiny.json").unlink()
     (copy / "runs/tiny/quick/beta=4-seed1" / MEASURES).unlink()
     assert re.search(r"^tiny +quick +1 min +4 of 5 runs +two", tiny(cwd=copy).stdout, re.MULTILINE)
@@ -302,7 +302,7 @@ def test_a_damaged_result_file_is_told_before_anything_is_trained(copy, monkeypa
     monkeypatch.setattr(reproduce, "carry_out_all", None)
     for args in ([], ["tiny"]):
         line = one_line(tiny(*args, cwd=copy))
-        assert line.startswith(f"reproduce.py: error: {path} is damaged: put it back or delete it; ")
+        assert line.startswith(f"reproduce.py: error: {path} is damaged: put it back, or delete it and ")
     assert times(copy) == before
 
 

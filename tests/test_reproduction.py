@@ -253,6 +253,17 @@ def test_what_fails_is_one_line(tmp_path, monkeypatch, no_pictures, change, mess
     assert not (tmp_path / "beta=1-0" / MEASURES).exists()
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"cut off"), Path.unlink], ids=["damaged", "gone"])
+def test_a_run_without_a_state_to_go_on_from_says_how_to_begin_it_again(copy, damage):
+    (copy / MEASURES).unlink()
+    damage(copy / "resume.pt")
+    with pytest.raises(RunFailedError, match="; to begin this run again, delete ") as failed:
+        carry(copy.parent)
+    assert str(failed.value).endswith(str(copy))
+    shutil.rmtree(copy)
+    assert read_measures(carry(copy.parent))
+
+
 def test_after_a_bad_option_the_right_one_is_taken(tmp_path, monkeypatch, no_pictures):
     runs = Tiny().runs("quick")
     with monkeypatch.context() as patch:

@@ -76,7 +76,7 @@ DAMAGES = {
 def test_a_damaged_result_file_is_named(results, damage):
     path = results / "tiny.json"
     path.write_text(damage(path.read_text()))
-    with pytest.raises(ValueError, match="is damaged: put it back or delete it") as refused:
+    with pytest.raises(ValueError, match="is damaged: put it back, or delete it and carry") as refused:
         read_results(results, "tiny")
     assert str(refused.value).startswith(f"{path} is damaged")
     assert "\n" not in str(refused.value)

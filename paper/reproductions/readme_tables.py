@@ -9,6 +9,7 @@ from level_script import run_as_script
 
 # isort: split
 
+import argparse
 import contextlib
 import io
 import itertools
@@ -362,11 +363,14 @@ def found_results(folder=ROOT / "paper" / "results"):
     return Found([Results(content[name]) for name in ReadmeTables.budgets]) if len(content) == 2 else None
 
 
-def main():
+def main(argv=None):
+    argparse.ArgumentParser(
+        prog="readme_tables.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
     with one_line_errors("readme_tables.py"):
         if (found := found_results()) is None:
-            budgets = " and ".join(f"`--budget {budget}`" for budget in ReadmeTables.budgets)
-            raise ValueError(f"there are no results to write yet: run reproduce.py readme with {budgets}")
+            lines = " and ".join(f"`reproduce.py readme --budget {budget}`" for budget in ReadmeTables.budgets)
+            raise ValueError(f"there are no results to write yet: run {lines} first")
         for page, wanted in tables(found).items():
             text = (ROOT / page).read_text(encoding="utf-8")
             write_beside(ROOT / page, refreshed(text, wanted))
