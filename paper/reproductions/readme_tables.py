@@ -166,7 +166,7 @@ class ReadmeTables(Reproduction):
         axes.barh(lines, price, left=nats, label="price of the code: KL, or a prior's nll")
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set(xlabel="nats per test image", title="What an image costs")
-        axes.legend(loc="lower right")
+        axes.legend(loc="center right")
         save_figure(figure, path)
 
 
@@ -258,6 +258,8 @@ class Found:
                 return f"{self.mean(line, 'KL'):.2f}"
         if column == "time":
             minutes = self.mean(line, "minutes")
+            if minutes < 1 / 60:
+                return "below 1 s"
             return f"{minutes:.1f} min" if minutes >= 0.1 else f"{60 * minutes:.0f} s"
         if column == "active units":
             return f"{self.mean(line, 'active'):.0f} of 50"
@@ -331,7 +333,7 @@ def sentences(found):
             f"reconstructs as well as the plain one and saves {saved:.1f} nats of code",
         ],
         "paper/README.md": [
-            f"The discriminator reported between {min(reported):.1f} and {max(reported):.1f} where the truth was "
+            f"The discriminator reported between {min(reported):.2f} and {max(reported):.2f} where the truth was "
             f"{min(exact):.1f} to {max(exact):.1f}:",
             f"With `--precision bf16` the first row becomes {found.mean(bf16, '-ELBO'):.1f} "
             f"({found.mean(bf16, 'reconstruction'):.1f} + {found.mean(bf16, 'KL'):.1f}).",
