@@ -158,7 +158,7 @@ class ReadmeTables(Reproduction):
     def draw(self, results, trained, path):
         """Reconstruction and the price of the code, one bar for each line."""
         lines = [line for line in results.runs if "gaussian" not in line]  # a density's nats do not compare
-        figure = Figure(figsize=(9, 0.32 * len(lines) + 1), layout="constrained")
+        figure = Figure(figsize=(9, 0.32 * len(lines) + 1.3), layout="constrained")
         axes = figure.add_subplot()
         nats = [statistics.mean(flat(results[line, "reconstruction"])) for line in lines]
         price = [statistics.mean(flat(code_price(results, line))) for line in lines]
@@ -166,7 +166,7 @@ class ReadmeTables(Reproduction):
         axes.barh(lines, price, left=nats, label="price of the code: KL, or a prior's nll")
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set(xlabel="nats per test image", title="What an image costs")
-        axes.legend(loc="center right")
+        figure.legend(loc="outside lower center", ncols=2)
         save_figure(figure, path)
 
 
