@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from experiment import pick_device
-from resume import RESUME_STATE, cpu_type
+from resume import RESUME_STATE, cpu_type, read_state
 from run_files import lock_run_folder, write_beside
 from trainable import TrainableModel, require
 from training_images import load_resident, trained_images
@@ -247,9 +247,20 @@ def train_run(run, seed, folder, device):
             raise StoppedError(f"{folder} is saved") from None
         if stopped.code:
             lines = [line for line in told.getvalue().splitlines() if line.strip()]
-            again = f"; to begin this run again, delete {folder}" if folder.is_dir() and any(folder.iterdir()) else ""
+            again = f"; to begin this run again, delete {folder}" if has_lost_its_state(run, folder) else ""
             reason = lines[-1] if lines else f"{run.command} ended with status {stopped.code}"
             raise RunFailedError(reason + again) from None
+
+
+def has_lost_its_state(run, folder):
+    """Whether a folder holds a run that nothing can go on from, as its state is damaged or gone."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return False
+    try:
+        read_state(folder, Path(import_module(run.script).__file__).name)
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def read_measures(folder):

@@ -250,6 +250,7 @@ def test_what_fails_is_one_line(tmp_path, monkeypatch, no_pictures, change, mess
     with pytest.raises(RunFailedError, match=message) as failed:
         carry(tmp_path)
     assert "\n" not in str(failed.value)
+    assert "delete" not in str(failed.value), "a state that one can go on from is not to be thrown away"
     assert not (tmp_path / "beta=1-0" / MEASURES).exists()
 
 
