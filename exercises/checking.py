@@ -1,32 +1,34 @@
-"""Checks that say which mistake was made: an answer is compared with a reference, then with known wrong answers.
+"""Checks that read a mistake back: an answer is called on many inputs, compared with a reference, and explained.
 
-A check file (`checks/NN_name.py`) lists the functions of one exercise:
-
-    FUNCTIONS = [Function(name, reference, inputs, misconceptions, special, gradient)]
-
-The order of the questions is the order in which they can be answered: is it written, does it run, what type, shape and
-dtype, is it finite, are the values right (on random inputs that change from run to run), the special cases, the
-gradient, does it leave its inputs alone, does it work for other batch sizes and in float32. As soon as one answer is
-no, the known misconceptions are tried: if one of them gives what the learner's function gives, its advice is shown.
+A check file (`checks/NN_name.py`) lists the functions of one exercise, each a `Function`: a reference that says what is
+right, inputs, and a model (`mistakes.py`) that says how it goes wrong. What a docstring does not ask for is no reason
+to fail: another type or dtype, a list for a tuple, an input changed in place pass with a remark. The inputs are the
+same every time, so no verdict depends on a seed.
 """
 
-import contextlib
-import copy
-import traceback
+import functools
+import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from diagnosis import Diagnosis
+from differences import compare
+from evaluating import Call, as_array, evaluate, leaves
+
+NUM_CASES = 8  # ordinary inputs; the special ones come after them
+SINGLE = 1e-3  # tolerance in single precision
+
 
 @dataclass(frozen=True)
-class Misconception:
-    """A small wrong implementation with a name and one sentence of advice, which must not give the answer away."""
+class Special:
+    """Arguments for which a wrong answer goes wrong that is right elsewhere: what they show, and advice for that."""
 
-    name: str
-    function: Callable
-    advice: str
+    what: str
+    arguments: dict
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,282 +36,245 @@ class Function:
     """One function to write.
 
     name: as in the exercise. reference: a right implementation, independent of the solution where there is one.
-    inputs(rng): keyword arguments for one call, float64, of a size that rng chooses (NumPy arrays, tensors, numbers).
-    misconceptions: what learners get wrong. special: (what it shows, arguments) where a wrong answer may still be right
-    elsewhere. gradient: compare the gradients with respect to the floating point tensors too. tolerance: relative.
+    inputs(rng): the arguments of one call by name, in the order of the signature, float64, of a size that rng chooses.
+    model(choose, *arguments): the same as a grammar of mistakes. special: inputs that tell. terms(*arguments): what a
+    formula may be made of (`formulas.py`), one dictionary, or a tuple of them for several outputs; probe: what to do
+    with that formula. outputs: what the values are called, if they are several. gradient: the tensors with respect to
+    which gradients are compared too. tolerance: relative. shrink: whether single entries of the arguments may be made 0
+    or 1 to find a small example. in_place: whether arguments may be changed; False where the docstring forbids it.
+    single: whether the inputs may be float32. dtype: of the result, where the docstring asks for one.
     """
 
     name: str
     reference: Callable
     inputs: Callable
-    misconceptions: Sequence[Misconception] = ()
-    special: Sequence[tuple[str, dict]] = field(default_factory=tuple)
-    gradient: bool = False
+    model: Callable
+    special: Sequence[Special] = ()
+    terms: Callable | None = None
+    probe: str = "Which of these terms does not belong there, and which one is missing?"
+    outputs: Sequence[str] = ()
+    gradient: Sequence[str] = ()
     tolerance: float = 1e-7
+    shrink: bool = True
+    in_place: bool = True
+    single: bool = True
+    dtype: str = ""
+
+    def case(self, number):
+        """The arguments of the ordinary input of that number: always the same."""
+        rng = np.random.default_rng([zlib.crc32(self.name.encode()), number])
+        return tuple(self.inputs(rng).values())
+
+    def right(self, case):
+        """The reference's values as a tuple of arrays."""
+        with np.errstate(all="ignore"), torch.no_grad():
+            returned = self.reference(*case)
+        return tuple(map(as_array, returned)) if isinstance(returned, tuple) else (as_array(returned),)
+
+    @functools.cached_property
+    def expected(self):
+        """The `Expected` of all inputs."""
+        names = tuple(self.inputs(np.random.default_rng(0)))
+        special = [tuple(each.arguments.values()) for each in self.special]
+        cases = [self.case(number) for number in range(NUM_CASES)] + special
+        places = tuple(map(names.index, self.gradient))
+        gradients = [evaluate(self.reference, Call(case, places)).gradients for case in cases[:NUM_CASES]]
+        kinds = [evaluate(self.reference, Call(case)).kinds for case in (cases[0], to_single(cases[0]))]
+        return Expected(names, cases, list(map(self.right, cases)), *kinds, gradients)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The names of the arguments, all inputs, and for each what is right.
+
+    kinds, single_kinds: what the reference returns, in words, for the first input in double and in single precision.
+    gradients: for each ordinary input, None where they do not matter.
+    """
+
+    names: tuple
+    cases: list
+    wanted: list
+    kinds: tuple
+    single_kinds: tuple
+    gradients: list
 
 
 @dataclass(frozen=True)
 class Result:
-    """ok, and what to tell the learner. misconception: the name of the one that was recognised."""
+    """ok, and what to tell the learner. misconception: the name, or the formula, of what was recognised."""
 
     ok: bool
     message: str
     misconception: str | None = None
 
 
-class Problem(Exception):
-    """What is wrong with an answer, in words for the learner."""
+def check_function(function, answer):
+    """The `Result` of an answer that is called in this process; never raises."""
+    return judge(function, lambda call: evaluate(answer, call))
 
 
-NUM_CASES = 5
+def judge(function, run):
+    """The `Result` of an answer that `run` calls: run(Call) -> Outcome, here or in another process."""
+    return Judgement(function, run).result()
 
 
-def check_function(function, answer, seed=None):
-    """Compare a learner's function with the reference on random inputs. Returns a Result; never raises."""
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-    rng = np.random.default_rng(seed)
-    cases = [function.inputs(rng) for _ in range(NUM_CASES)]
-    try:
-        for number, case in enumerate(cases):
-            try:
-                compare(function, answer, case)
-            except Problem as problem:
-                if number == 0 or isinstance(problem, NotWritten):
-                    raise
-                raise Problem(
-                    f"It is right for inputs {sizes(cases[0])} and wrong for {sizes(case)}. {problem}"
-                ) from None
-        for what, case in function.special:
-            try:
-                compare(function, answer, case)
-            except Problem as problem:
-                raise Problem(f"It is right for ordinary inputs, but not for {what}. {problem}") from None
-        for case in cases[:2]:
-            check_inputs_kept(answer, case)
-            if function.gradient:
-                check_gradient(function, answer, case)
-        check_float32(function, answer, cases[0])
-    except NotWritten as problem:
-        return Result(False, str(problem))
-    except Problem as problem:
-        if found := diagnose(function, answer, [*cases, *(case for _, case in function.special)]):
-            return Result(False, f"{found.name}: {found.advice}", found.name)
-        return Result(False, f"{problem} (Random inputs from seed {seed}.)")
-    return Result(True, "right")
+class Judgement:
+    """One answer against one function: for each of its `cases` what is `wanted`, what was `got`, and the `verdicts`.
+
+    A verdict is the first difference between an output and the right one in words, "" where there is none.
+    """
+
+    def __init__(self, function, run):
+        self.function, self.call, self.fatal = function, run, None
+        self.names, self.cases, self.wanted = (
+            function.expected.names,
+            function.expected.cases,
+            function.expected.wanted,
+        )
+        self.tolerance = function.tolerance
+
+    def result(self):
+        stopped = self.call_all()
+        if stopped:
+            return Result(False, stopped)
+        if any(map(any, self.verdicts)):
+            return Result(False, *Diagnosis(self).of_values())
+        return self.asked_for() or self.gradients() or self.single_precision() or self.right()
+
+    # --- Calling -----------------------------------------------------------------------------------------------------
+
+    def run(self, call):
+        """The Outcome of a call; once one took all the time there is, the same again without a call."""
+        outcome = self.fatal or self.call(call)
+        self.fatal = outcome if outcome.fatal else None
+        return outcome
+
+    def call_all(self):
+        """Fill outcomes, got and verdicts. Returns what to say of an answer that does not even run, or ""."""
+        first = self.run(Call(self.cases[0]))
+        if first.problem and mixes_dtypes(first, self.cases[0]):
+            self.cases, self.tolerance = list(map(to_single, self.cases)), SINGLE
+            first = self.run(Call(self.cases[0]))
+        if first.problem:
+            return first.problem
+        self.outcomes = [first, *(self.run(Call(case)) for case in self.cases[1:])]
+        if self.fatal:
+            return self.fatal.problem
+        if any("float32" in kind for kind in first.kinds):  # as exact as that dtype is
+            self.tolerance = max(self.tolerance, 1e-5)
+        self.got = [aligned(each.values, want) for each, want in zip(self.outcomes, self.wanted, strict=True)]
+        self.verdicts = [self.compared(number) for number in range(len(self.cases))]
+        return ""
+
+    def compared(self, number):
+        """The verdicts of one case, one for each output."""
+        got, wanted, outcome = (
+            self.got[number],
+            self.wanted[number],
+            self.outcomes[number],
+        )
+        if got is None:
+            count = f"Expected {len(wanted)} values, got {len(outcome.values)}."
+            return [outcome.problem or count] * len(wanted)
+        return [compare(a, b, self.tolerance) for a, b in zip(got, wanted, strict=True)]
+
+    def answer(self, case, wanted):
+        """What the answer gives for any input, as the wanted values come; None where it stops."""
+        return aligned(self.run(Call(case)).values, wanted)
+
+    # --- Values that are right ---------------------------------------------------------------------------------------
+
+    def right(self):
+        remark = next(self.remarks(), None)
+        return Result(True, f"right; {remark}" if remark else "right")
+
+    def asked_for(self):
+        """A Result if an argument is changed in place, or the dtype is not the one, that the docstring asks for."""
+        if not self.function.in_place and any(outcome.changed for outcome in self.outcomes):
+            message = "the values are right, but an argument is changed in place, and the docstring asks it to stay."
+            return Result(False, message, "changed in place")
+        for kind in self.outcomes[0].kinds:
+            if " of " in kind and not kind.endswith(self.function.dtype):
+                message = f"the values are right, but it returns {kind}. What dtype does the docstring ask for?"
+                return Result(False, message, "another dtype")
+        return None
+
+    def remarks(self):
+        """What is worth a word although nobody asked for it."""
+        mine, text = self.outcomes[0].kinds, self.function.expected.kinds
+        if self.tolerance == SINGLE > self.function.tolerance:
+            yield "it runs in float32 only: let it follow the dtype of its inputs"
+        if any(outcome.changed for outcome in self.outcomes):
+            yield "it changes an input in place, which whoever calls it may still need"
+        if len(mine) != len(text):
+            yield "it returns its values in another container than the text"
+        for a, b in zip(mine, text, strict=False):
+            if ("tensor" in a) != ("tensor" in b) and ("array" in a or "array" in b):
+                yield f"it returns {a} where the text goes on with {b}"
+        if "float64" in "".join(self.single.kinds) and "float64" not in "".join(self.function.expected.single_kinds):
+            yield "it returns float64 for float32 inputs, which takes twice the memory"
+
+    def single_precision(self):
+        """A Result if the values are wrong for float32 inputs, in whatever dtype they come; else None."""
+        case = to_single(self.cases[0]) if self.function.single else self.cases[0]
+        self.single = self.run(Call(case))
+        got = aligned(self.single.values, self.wanted[0])
+        if got is None:
+            return Result(
+                False,
+                f"It is right in float64, but not in float32. {self.single.problem}",
+            )
+        for a, b in zip(got, self.wanted[0], strict=True):
+            if verdict := compare(a, b, SINGLE):
+                return Result(False, f"It is right in float64, but not in float32. {verdict}")
+        return None
+
+    def gradients(self):
+        """A Result if the gradients are wrong and the lesson is about them; else None."""
+        if not self.function.gradient:
+            return None
+        cases, right = self.cases[:NUM_CASES], self.function.expected.gradients
+        places = tuple(map(self.names.index, self.function.gradient))
+        outcomes = [self.run(Call(case, places)) for case in cases]
+        got = [
+            outcome.gradients or tuple(map(np.zeros_like, want)) for outcome, want in zip(outcomes, right, strict=True)
+        ]
+        tolerance = max(1e-6, self.tolerance)
+        pairs = zip(got, right, strict=True)
+        if not any(outcome.problem for outcome in outcomes) and not any(
+            compare(x, y, tolerance) for a, b in pairs for x, y in zip(a, b, strict=True)
+        ):
+            return None
+        return Result(False, *Diagnosis(self).of_gradients(places, outcomes, got, right, tolerance))
 
 
-class NotWritten(Problem):
-    """The stub is still there."""
-
-
-def call(answer, case):
-    """answer(**case) on a copy of the arguments. Raises Problem for whatever it raises."""
-    try:
-        with np.errstate(all="ignore"):
-            return answer(**copy.deepcopy(case))
-    except NotImplementedError:
-        raise NotWritten(
-            "not written yet: replace the line that raises NotImplementedError by your own (and delete it)."
-        ) from None
-    except (Exception, SystemExit) as error:
-        # The innermost line that is the learner's own, never one of ours.
-        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == answer.__name__]
-        where = f" in line {own[-1].lineno} of its cell" if own else ""
-        raise Problem(f"It stops{where} with {type(error).__name__}: {error}.") from None
-
-
-def compare(function, answer, case, tolerance=None):
-    """Raises Problem that names the first difference between the answer and the reference."""
-    got, want = call(answer, case), call(function.reference, case)
-    if isinstance(want, tuple):
-        if not isinstance(got, tuple) or len(got) != len(want):
-            raise Problem(f"Expected {len(want)} values, got {describe(got)}.")
-        for place, (a, b) in enumerate(zip(got, want, strict=True)):
-            compare_values(a, b, f"Value {place + 1}: ", tolerance or function.tolerance)
-    else:
-        compare_values(got, want, "", tolerance or function.tolerance)
-
-
-def compare_values(got, want, where, tolerance):
-    if isinstance(want, (bool, float, int)):  # a plain number or truth value: any kind of it will do
-        want = np.float64(want)
-        got = np.float64(got) if isinstance(got, (bool, float, int, np.generic)) else got
-    if isinstance(want, np.floating) and isinstance(got, np.ndarray) and got.ndim == 0:
-        got = got[()]
-    kind = torch.Tensor if isinstance(want, torch.Tensor) else (np.ndarray, np.generic)
-    if got is None:
-        raise Problem(f"{where}It returns nothing: is there a `return`?")
-    if not isinstance(got, kind):
-        expected = "a torch.Tensor" if kind is torch.Tensor else "a NumPy array or number"
-        raise Problem(f"{where}Expected {expected}, got {describe(got)}.")
-    if tuple(got.shape) != tuple(want.shape):
-        raise Problem(f"{where}Expected shape {tuple(want.shape)}, got {tuple(got.shape)}.")
-    if got.dtype != want.dtype:
-        raise Problem(f"{where}Expected dtype {want.dtype}, got {got.dtype}: let it follow the inputs.")
-    a, b = as_array(got), as_array(want)
-    if b.dtype == bool:
-        a, b = a.astype(float), b.astype(float)
-    if np.isfinite(b).all() and not np.isfinite(a).all():
-        raise Problem(f"{where}Some values are NaN or infinite.")
-    wrong = ~np.isclose(
-        a, b, rtol=tolerance, atol=tolerance * max(1.0, float(np.max(np.abs(b), initial=0))), equal_nan=True
-    )
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        at = f" at {list(place)}" if place else ""
-        raise Problem(f"{where}The first wrong value{at}: expected {b[place]:.6g}, got {a[place]:.6g}.{ratio(a, b)}")
-
-
-def ratio(a, b):
-    """A sentence if one is a constant multiple of the other: often that is the mistake."""
-    with np.errstate(all="ignore"):
-        quotients = (a / b)[np.abs(b) > 1e-12]
-    constant = quotients.size > 1 and np.allclose(quotients, quotients.flat[0], rtol=1e-5)
-    if constant and np.isfinite(quotients).all() and not np.isclose(quotients.flat[0], 1):
-        return f" Every value is {quotients.flat[0]:.6g} times the expected one."
-    return ""
-
-
-def diagnose(function, answer, cases):
-    """The misconception whose function gives what the answer gives, on every case; None if there is none."""
-    for misconception in function.misconceptions:
-        pairs = [(outcome(misconception.function, case), outcome(answer, case)) for case in cases]
-        # Two functions that only stop, for whatever reason, need not be the same mistake.
-        if all(alike(*pair) for pair in pairs) and any(isinstance(values, list) for values, _ in pairs):
-            return misconception
+def aligned(values, wanted):
+    """An outcome's values as the wanted ones come, several or one; None where that cannot be."""
+    if len(values) == len(wanted):
+        return values
+    if len(wanted) == 1 and len(values) > 1 and len({value.shape for value in values}) == 1:
+        return (np.stack(values),)
+    if len(values) == 1 and values[0].ndim and len(values[0]) == len(wanted):
+        return tuple(map(np.asarray, values[0]))
     return None
 
 
-def outcome(function, case):
-    """What a function does to a case: its values, its gradients, or that it stopped, and what it left in its inputs."""
-    arguments = copy.deepcopy(case)
-    tensors = [value for value in arguments.values() if isinstance(value, torch.Tensor) and value.is_floating_point()]
-    for tensor in tensors:
-        tensor.requires_grad_(True)
-    try:
-        # An answer that draws its own noise draws the same as the misconception that does.
-        with np.errstate(all="ignore"), torch.random.fork_rng(devices=[]), numpy_seed(0):
-            torch.manual_seed(0)
-            values = function(**arguments)
-            values = values if isinstance(values, tuple) else (values,)
-            arrays = [as_array(value) for value in values]
-            if not all(np.issubdtype(array.dtype, np.number) or array.dtype == bool for array in arrays):
-                return TypeError
-            scalars = [value.sum() for value in values if isinstance(value, torch.Tensor) and value.requires_grad]
-            if scalars:
-                gradients = torch.autograd.grad(sum(scalars), tensors, allow_unused=True)
-                arrays += [np.zeros(()) if g is None else as_array(g) for g in gradients]
-            left = [
-                as_array(value) for value in flat(arguments).values() if isinstance(value, (np.ndarray, torch.Tensor))
-            ]
-            return arrays + left
-    except Warning:  # a test's, not the answer's
-        raise
-    except (Exception, SystemExit) as error:
-        return type(error)
-
-
-@contextlib.contextmanager
-def numpy_seed(seed):
-    """NumPy's global generator, seeded for a while."""
-    before = np.random.get_state()  # noqa: NPY002 - learners do use it
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
-
-
-def alike(a, b):
-    if not isinstance(a, list) or not isinstance(b, list):
-        return a == b
-    return len(a) == len(b) and all(
-        x.shape == y.shape and x.dtype.kind == y.dtype.kind and np.allclose(x, y, rtol=1e-7, atol=1e-9, equal_nan=True)
-        for x, y in zip(a, b, strict=True)
+def mixes_dtypes(outcome, case):
+    """Whether an answer may have stopped because it mixes float32 tensors of its own with the float64 of its inputs."""
+    words = outcome.problem.lower()
+    return any(isinstance(value, torch.Tensor) for value in leaves(case)) and (
+        "dtype" in words or "scalar type" in words
     )
 
 
-def check_inputs_kept(answer, case):
-    arguments = copy.deepcopy(case)
-    with np.errstate(all="ignore"):
-        answer(**arguments)
-    arguments = flat(arguments)
-    for name, before in flat(case).items():
-        if isinstance(before, (np.ndarray, torch.Tensor)) and not np.array_equal(
-            as_array(before), as_array(arguments[name]), equal_nan=True
-        ):
-            raise Problem(f"The values are right, but it changes its input {name} in place: work on a new array.")
-
-
-def flat(arguments):
-    """Arguments by name, those inside a dictionary too."""
-    return {
-        name if key is None else f"{name}[{key!r}]": each
-        for name, value in arguments.items()
-        for key, each in (value.items() if isinstance(value, dict) else [(None, value)])
-    }
-
-
-def check_gradient(function, answer, case):
-    """Gradients of the summed output with respect to every floating point tensor."""
-    gradients = []
-    for each in (function.reference, answer):
-        arguments = copy.deepcopy(case)
-        tensors = {
-            k: v.requires_grad_(True) for k, v in arguments.items() if torch.is_tensor(v) and v.is_floating_point()
-        }
-        try:
-            values = each(**arguments)
-        except RuntimeError as error:
-            raise Problem(f"The values are right, but no gradient can pass: {error}.") from None
-        total = sum(value.sum() for value in (values if isinstance(values, tuple) else (values,)))
-        if not total.requires_grad:
-            raise Problem("The values are right, but no gradient comes back: is something detached or done in NumPy?")
-        found = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
-        gradients.append(
-            {k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(tensors.items(), found, strict=True)}
-        )
-    for name, want in gradients[0].items():
-        try:
-            compare_values(gradients[1][name], want, "", 1e-6)
-        except Problem as problem:
-            raise Problem(f"The values are right, but not the gradient with respect to {name}. {problem}") from None
-
-
-def check_float32(function, answer, case):
-    """The same call in single precision: the answer must follow its inputs' dtype."""
-    single = {name: to_float32(value) for name, value in case.items()}
-    try:
-        compare(function, answer, single, tolerance=1e-3)
-    except Problem as problem:
-        hint = (
-            " (A NumPy number, such as np.log(2), makes float64 of an array: math.log does not.)"
-            if "dtype" in str(problem)
-            else ""
-        )
-        raise Problem(f"It is right in float64, but not in float32. {problem}{hint}") from None
-
-
-def to_float32(value):
+def to_single(value):
+    """Arguments with all their float64 as float32."""
+    if isinstance(value, tuple):
+        return tuple(map(to_single, value))
     if isinstance(value, dict):
-        return {name: to_float32(each) for name, each in value.items()}
+        return {name: to_single(each) for name, each in value.items()}
     if isinstance(value, torch.Tensor) and value.is_floating_point():
         return value.float()
     if isinstance(value, np.ndarray) and value.dtype == np.float64:
         return value.astype(np.float32)
     return value
-
-
-def as_array(value):
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-
-
-def describe(value):
-    if isinstance(value, tuple):
-        return f"{len(value)} values"
-    return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-def sizes(case):
-    shapes = {name: tuple(value.shape) for name, value in case.items() if hasattr(value, "shape")}
-    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())

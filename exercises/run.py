@@ -6,8 +6,14 @@ python exercises/run.py check 3         what is right and what is not yet
 python exercises/run.py hint 3          one hint more each time
 """
 
-from level_script import run_as_script, typed  # before all others: it sees to Ctrl-C
-from run_files import write_beside
+try:
+    from level_script import run_as_script, typed  # before all others: it sees to Ctrl-C
+    from run_files import write_beside
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f"run.py: error: {error.name} is missing: install the repository that this course is a part of, with "
+        "`pip install -r requirements.txt` in its folder"
+    ) from None
 
 # isort: split
 
@@ -19,7 +25,7 @@ import time
 from pathlib import Path
 
 import course
-from course import Progress, check_file, exercises, find, shown, writing
+from course import Progress, check_file, exercises, find, shown, work_folder, writing
 
 
 def main(argv=None, folder=course.HERE):
@@ -59,8 +65,12 @@ def parse(argv):
             command.add_argument("--script", action="store_true", help="plain Python in place of a notebook")
         if name == "check":
             command.add_argument("--all", action="store_true", help="every exercise that was started")
-    add("export", "write a hand-out for a class: texts and checks, no solutions").add_argument(
-        "folder", type=Path, help="a new folder"
+    command = add("export", "write a hand-out for a class: texts and checks, no solutions")
+    command.add_argument("folder", type=Path, help="a new folder")
+    command.add_argument(
+        "--without-references",
+        action="store_true",
+        help="the checks as expected numbers: they do not show how it is done, and say less of a mistake",
     )
     return parser.parse_args(argv)
 
@@ -99,7 +109,7 @@ def start(options, folder):
         raise ValueError(
             f"{path} is already there: go on with it, or start again with {typed(__file__, 'reset', exercise.number)}"
         )
-    path = folder / "work" / f"{exercise.name}{'.py' if options.script else '.ipynb'}"
+    path = work_folder(folder) / f"{exercise.name}{'.py' if options.script else '.ipynb'}"
     write_copy(exercise, path)
     return 0
 
@@ -131,15 +141,15 @@ def check(options, folder):
 def check_exercise(exercise, folder):
     progress = Progress(folder)
     say(f"{exercise.number}. {exercise.title}")
-    results = check_file(exercise, work_file(exercise, folder))
-    for name, result in results:
+    right = True
+    for name, result in check_file(exercise, work_file(exercise, folder)):
+        right &= result is not None and result.ok
         if result is None:
             say(f"  ✗ {name}: no function of this name in your file")
-        else:
-            say(f"  {'✓' if result.ok else '✗'} {name}: {result.message}")
-            if result.ok:
-                progress.pass_function(exercise, name)
-    right = all(result and result.ok for _, result in results)
+            continue
+        say(f"  {'✓' if result.ok else '✗'} {name}: {result.message}")
+        if result.ok:
+            progress.pass_function(exercise, name)
     say("  All right." if right else f"  Stuck? {typed(__file__, 'hint', exercise.number)}")
     return 0 if right else 1
 
@@ -187,14 +197,38 @@ def export(options, folder):
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
             whole = Path(beside, out.name)  # copied aside: a hand-out is there as a whole, or not at all
             shutil.copytree(folder, whole, ignore=shutil.ignore_patterns("solutions", "work", "__pycache__"))
+            write_readme(whole)
+            if options.without_references:
+                record_checks(whole)
             whole.rename(out)
-    say(f"Hand-out without solutions: {out}")
+    say(f"Hand-out without solutions{' and references' * options.without_references}: {out}")
+    say("Where the repository is installed, type there: python run.py start 1")
     return 0
+
+
+def write_readme(folder):
+    """The course's README as a hand-out's: with what is to be typed there, and without the part for teachers."""
+    path = folder / "README.md"
+    text = path.read_text(encoding="utf-8").split("\n## For teachers\n")[0]
+    text = "\n".join(line for line in text.split("\n") if not line.startswith("make lab"))
+    text = text.replace(".venv/bin/python exercises/run.py", "python run.py").replace("exercises/work", "work")
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def record_checks(folder):
+    """In place of each check's code the numbers that it expects."""
+    from recorded import write
+
+    for exercise in exercises(folder):
+        code = folder / "checks" / f"{exercise.name}.py"
+        write(exercise.functions.values(), code.with_suffix(".json"))
+        code.unlink()
 
 
 def work_file(exercise, folder):
     """A learner's copy, or None; of a notebook and a script the one that was written last."""
-    found = [path for suffix in (".ipynb", ".py") if (path := folder / "work" / f"{exercise.name}{suffix}").is_file()]
+    work = work_folder(folder)
+    found = [path for suffix in (".ipynb", ".py") if (path := work / f"{exercise.name}{suffix}").is_file()]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

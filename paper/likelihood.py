@@ -141,7 +141,8 @@ def pixel_uncertainty(model, x, eps, c=None):
     eps: (N, K, Z), K samples of the code. Returns mean, code_std and total_std, each (N, C, H, W), of the pixel's grey
     value: code_std is the spread of the decoded means, the doubt that comes from not knowing the code; total_std adds
     the decoder's own doubt about a pixel of which it knows the code:
-    Var[x] = Var_z[E[x|z]] + E_z[Var[x|z]], with Var[x|z] = p (1 - p) for Bernoulli and sigma^2 for Gaussian pixels.
+    Var[x] = Var_z[E[x|z]] + E_z[Var[x|z]], with Var[x|z] = sigma^2 for Gaussian pixels, and for Bernoulli pixels
+    p (1 - p), the variance of a black or white draw: of a grey value with that mean it is the upper limit.
     """
     n, k, _ = eps.shape
     _, _, z, _ = model.posterior_samples(x, eps, c)

@@ -1,0 +1,293 @@
+"""What a wrong answer did: the mistakes that explain it, its own formula, or else where it goes wrong and how.
+
+`Diagnosis(judgement)` gives (message, what was recognised or None). Tried in this order for each wrong output: noise of
+its own, the grammar of mistakes (`mistakes.py`), the formula read back (`formulas.py`), the right values but for one
+number (`differences.py`), and an input that is all that goes wrong.
+"""
+
+import itertools
+import warnings
+
+import numpy as np
+import torch
+
+from differences import ENOUGH, compare, recognised, relation, where
+from evaluating import Call, as_array, evaluate
+from formulas import read_back
+from mistakes import agree, explain
+from smallest import smallest
+
+NUM_READ_BACK = 32  # inputs for a formula, which has many terms to tell apart
+OFFERED = 3  # explanations, if several fit
+TOLD = 2  # inputs that go wrong, if they are several
+
+
+class Diagnosis:
+    """Of one `Judgement` whose values or gradients are wrong."""
+
+    def __init__(self, judgement):
+        self.judgement, self.function = judgement, judgement.function
+        self.cases, self.wanted = judgement.cases, judgement.wanted
+        self.ordinary = len(self.cases) - len(self.function.special)  # how many come before the special inputs
+
+    # --- Values ------------------------------------------------------------------------------------------------------
+
+    def of_values(self):
+        """(message, what was recognised): the name or formula if every wrong output is explained, else None."""
+        if self.draws():
+            return (
+                "two calls with the same inputs give two answers: it draws something itself. What it needs comes as an "
+                "argument.",
+                "own noise",
+            )
+        wrong = [place for place in range(len(self.wanted[0])) if self.wrong_inputs(place)]
+        if order := self.other_order(wrong):
+            return (
+                f"{order} are returned in another order than the docstring says.",
+                "the wrong order",
+            )
+        found = self.chosen(wrong, self.candidates(wrong))
+        named = {place: self.recognised(place, found[place]) for place in wrong}
+        if not any(named.values()):
+            return self.right_outputs(wrong) + self.named_output(wrong) + self.described(wrong[0]), None
+        sentences = {}  # one sentence for all the outputs that it explains
+        for place in wrong:
+            sentence = named[place][0] if named[place] else self.described(place)
+            sentences.setdefault(sentence, []).append(place)
+        parts = []
+        for sentence, places in sentences.items():
+            everywhere = len(places) == len(self.wanted[0])
+            parts.append(sentence if everywhere else f"{listed(map(self.output, places))}: {sentence}")
+        message = self.right_outputs(wrong) + " ".join(parts) + self.besides(found)
+        names = dict.fromkeys(each[1] for each in named.values() if each)
+        return message, " and ".join(names) if all(named.values()) else None
+
+    def recognised(self, place, candidates):
+        """(a sentence, a name) for one output, or None."""
+        if candidates:
+            some = candidates[:OFFERED]
+            return " Or: ".join(map(advice, some)), " or ".join(" and ".join(each.names) for each in some)
+        if formula := self.formula(place):
+            return f"what you return is {formula}. {self.function.probe}", formula
+        if found := recognised(self.pairs(place), self.judgement.tolerance):
+            name, sentence = found
+            return f"{name}: {sentence}", name
+        specials = self.wrong_specials(place)
+        if specials and all(special.advice for special in specials):
+            some = specials[:TOLD]
+            return (
+                " ".join(f"it is right but for {special.what}. {special.advice}" for special in some),
+                " and ".join(f"wrong for {special.what}" for special in some),
+            )
+        return None
+
+    def draws(self):
+        """Whether other global seeds give other values."""
+        again = [self.judgement.run(Call(case, seed=1)).values for case in self.cases[:2]]
+        first = [outcome.values for outcome in self.judgement.outcomes[:2]]
+        return any(
+            len(a) == len(b) and not all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
+            for a, b in zip(again, first, strict=True)
+        )
+
+    def other_order(self, wrong):
+        """Which outputs are right but for their order, in words; "" if that is not all that is wrong."""
+        for order in itertools.permutations(wrong) if 2 <= len(wrong) <= 4 else ():
+            moved = dict(zip(wrong, order, strict=True))
+            if all(
+                got is not None and not compare(got[place], want[moved[place]], self.judgement.tolerance)
+                for got, want in zip(self.judgement.got, self.wanted, strict=True)
+                for place in wrong
+            ):
+                return listed(map(self.output, wrong))
+        return ""
+
+    def wrong_inputs(self, place):
+        return [number for number, verdict in enumerate(self.judgement.verdicts) if verdict[place]]
+
+    def wrong_specials(self, place):
+        """The special inputs that go wrong, if no ordinary one does."""
+        numbers = self.wrong_inputs(place)
+        return [] if numbers[0] < self.ordinary else [self.function.special[i - self.ordinary] for i in numbers]
+
+    def pairs(self, place):
+        """(arguments, got, wanted) of each ordinary input; none where the answer stops on one of them."""
+        every = list(
+            zip(
+                self.cases[: self.ordinary],
+                self.judgement.got,
+                self.wanted,
+                strict=False,
+            )
+        )
+        if any(got is None for _, got, _ in every) or self.wrong_specials(place):
+            return []
+        return [(case, got[place], want[place]) for case, got, want in every]
+
+    # --- The grammar of mistakes -------------------------------------------------------------------------------------
+
+    def candidates(self, wrong):
+        """{place: candidates}: those that explain the special inputs too, or else the ordinary ones alone."""
+        if self.function.model is None:
+            return {place: [] for place in wrong}
+        special = [place for place in wrong if self.wrong_specials(place)]
+        found = self.explained(special, 1)  # one such input goes wrong for one reason
+        found |= self.explained([place for place in wrong if place not in special], ENOUGH, self.ordinary)
+        return {
+            place: [each for each in some if not self.strangers(place, [each])] or some for place, some in found.items()
+        }
+
+    def explained(self, places, enough, count=None):
+        if not places:
+            return {}
+        parts = [part[:count] for part in (self.cases, self.judgement.got, self.wanted)]
+        tolerance = self.judgement.tolerance
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return explain(self.function.model, mistaken, self.judgement.names, *parts, places, enough, tolerance)
+
+    def chosen(self, wrong, found):
+        """Of the candidates for each output, those that explain all that is wrong, if there are some."""
+        shared = [each for each in found[wrong[0]] if all(each in found[place] for place in wrong)]
+        return dict.fromkeys(wrong, shared) if shared else found
+
+    def strangers(self, place, candidates):
+        """The special inputs for which none of the candidates gives what the answer gives."""
+        found = []
+        for number, special in enumerate(self.function.special, start=self.ordinary):
+            mine = self.judgement.got[number]
+            theirs = [candidate.outputs(number, self.cases[number]) for candidate in candidates]
+            if not any(agree(each and each[place], mine and mine[place], self.judgement.tolerance) for each in theirs):
+                found.append(special)
+        return found
+
+    def besides(self, found):
+        """A sentence on a special input that goes wrong and that no explanation covers."""
+        for place, candidates in found.items():
+            for special in self.strangers(place, candidates) if candidates else ():
+                if self.judgement.verdicts[self.ordinary + list(self.function.special).index(special)][place]:
+                    return f" Something else is wrong for {special.what}. {special.advice}".rstrip()
+        return ""
+
+    # --- The formula -------------------------------------------------------------------------------------------------
+
+    def formula(self, place):
+        """The answer's formula in words, or None."""
+        if self.function.terms is None or self.wrong_specials(place):
+            return None
+        got, terms = [], []
+        for number in range(NUM_READ_BACK):
+            case = self.function.case(number)
+            wanted = self.function.right(case)
+            values = self.judgement.answer(case, wanted)
+            if values is None or values[place].shape != wanted[place].shape:
+                return None
+            with np.errstate(all="ignore"):
+                each = self.function.terms(*case)
+            got.append(values[place])
+            terms.append(each[place] if isinstance(each, tuple) else each)
+        return read_back(terms, got)
+
+    # --- Gradients ---------------------------------------------------------------------------------------------------
+
+    def of_gradients(self, places, outcomes, got, right, tolerance):
+        """(message, what was recognised) where the values are right and the gradients are not."""
+        for outcome in outcomes:
+            if outcome.problem:
+                return f"The values are right, but no gradient can pass. {outcome.problem}", "no gradient"
+        start = "The values are right, but not the gradients. "
+        if some := self.candidates_for_gradients(places, got, right, tolerance):
+            return start + " Or: ".join(map(advice, some)), " or ".join(" and ".join(each.names) for each in some)
+        if all(outcome.gradients is None for outcome in outcomes):
+            return start + "None comes back: is something detached, or done in NumPy?", "no gradient"
+        for a, b in zip(got, right, strict=True):
+            for name, x, y in zip(self.function.gradient, a, b, strict=True):
+                if verdict := compare(x, y, tolerance):
+                    return f"The values are right, but not the gradient with respect to {name}. {verdict}", None
+        raise AssertionError("called for gradients that are right")
+
+    def candidates_for_gradients(self, places, got, right, tolerance):
+        """Those whose values are right and whose gradients, all in one array, are those that were got."""
+        if self.function.model is None:
+            return []
+        wanted = {id(case): want for case, want in zip(self.cases, self.wanted, strict=True)}
+
+        def gradients(function, arguments, case):
+            outcome = evaluate(function, Call(arguments, places))
+            pairs = zip(outcome.values, wanted[id(case)], strict=False)
+            if outcome.problem or any(compare(value, want, tolerance) for value, want in pairs):
+                return None
+            return (together(outcome.gradients or [np.zeros(tuple(case[place].shape)) for place in places]),)
+
+        merged = [[(together(each),) for each in every] for every in (got, right)]
+        parts = (self.function.model, gradients, self.judgement.names, self.cases[: self.ordinary], *merged)
+        return explain(*parts, [0], tolerance=tolerance, results=False)[0][:OFFERED]
+
+    # --- Where nothing is recognised ---------------------------------------------------------------------------------
+
+    def described(self, place):
+        """Which inputs go wrong, how the result differs, and the smallest input that shows it."""
+        number = self.wrong_inputs(place)[0]
+        words = [
+            self.which_inputs(place, number),
+            self.judgement.verdicts[number][place],
+        ]
+        pairs, tolerance = self.pairs(place), self.judgement.tolerance
+        words.append(relation(pairs, tolerance) or where(pairs, self.judgement.names, tolerance))
+        if self.function.reference is not None:
+            words.append(smallest(self.judgement, place))
+        return " ".join(filter(None, words))
+
+    def which_inputs(self, place, number):
+        if number >= self.ordinary:
+            return f"It is right for ordinary inputs, but not for {self.function.special[number - self.ordinary].what}."
+        right = [i for i in range(self.ordinary) if not self.judgement.verdicts[i][place]]
+        return f"It is right for {self.sizes(right[0])} and wrong for {self.sizes(number)}." if right else ""
+
+    def sizes(self, number):
+        """The arguments of an ordinary input in few words: shapes and numbers."""
+        return ", ".join(
+            f"{name} {tuple(value.shape)}" if getattr(value, "ndim", 0) else f"{name} {float(value):.6g}"
+            for name, value in zip(self.judgement.names, self.cases[number], strict=False)
+            if hasattr(value, "shape") or isinstance(value, (int, float))
+        )
+
+    # --- Words -------------------------------------------------------------------------------------------------------
+
+    def output(self, place):
+        return self.function.outputs[place] if self.function.outputs else f"value {place + 1}"
+
+    def named_output(self, wrong):
+        """Which output the words that follow are about, and which others are wrong, where there are several."""
+        if len(self.wanted[0]) == 1:
+            return ""
+        others = f" (as wrong: {listed(map(self.output, wrong[1:]))})" if wrong[1:] else ""
+        return f"{self.output(wrong[0])}{others}: "
+
+    def right_outputs(self, wrong):
+        right = [self.output(place) for place in range(len(self.wanted[0])) if place not in wrong]
+        return f"{listed(right)} {'is' if len(right) == 1 else 'are'} right. " if right else ""
+
+
+def listed(words):
+    words = list(words)
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def advice(candidate):
+    """The names of its mistakes, each with its advice."""
+    return " Besides, ".join(f"{name}: {words}" for name, words in zip(candidate.names, candidate.advice, strict=True))
+
+
+def mistaken(function, arguments, case):
+    """What a wrong function gives: a tuple of arrays, None where it stops."""
+    try:
+        with np.errstate(all="ignore"), torch.no_grad():
+            returned = function(*arguments)
+            return tuple(map(as_array, returned if isinstance(returned, tuple) else (returned,)))
+    except Exception:  # two mistakes may not go together: such a pair explains nothing
+        return None
+
+
+def together(arrays):
+    return np.concatenate([array.ravel() for array in arrays])

@@ -1,0 +1,153 @@
+"""What is said of a wrong answer: each output for itself, the formula, the input, and never more than is known."""
+
+import numpy as np
+import torch
+
+from checking import Function, Special, check_function
+
+
+def two_numbers(rng):
+    n = rng.integers(2, 6)
+    return {"x": rng.standard_normal((n, 3)), "y": rng.standard_normal((n, 3))}
+
+
+def model(choose, x, y):
+    factor = choose(2, ("the factor", 1, "a factor is missing."))
+    first = choose(factor * x + y, ("y left out", factor * x, "where is y?"))
+    return first, factor * x * choose(y, ("y squared", y**2, "y comes in once."))
+
+
+F = Function(
+    "f",
+    lambda x, y: (2 * x + y, 2 * x * y),
+    two_numbers,
+    model,
+    special=[Special("an x of zero", {"x": np.zeros((1, 3)), "y": np.ones((1, 3))}, "what is 0 / 0?")],
+    terms=lambda x, y: {"x": x, "y": y, "x^2": x**2, "x y": x * y, "1": 1.0},
+    probe="Try x = 1.",
+    outputs=("the sum", "the product"),
+)
+
+
+def told(answer, function=F):
+    result = check_function(function, answer)
+    assert not result.ok
+    return result.message, result.misconception
+
+
+def test_right_outputs_are_said_to_be_right_and_wrong_ones_explained():
+    assert told(lambda x, y: (2 * x, 2 * x * y)) == (
+        "the product is right. the sum: y left out: where is y?",
+        "y left out",
+    )
+
+
+def test_a_mistake_that_both_outputs_share_is_said_once():
+    assert told(lambda x, y: (x + y, x * y)) == ("the factor: a factor is missing.", "the factor")
+
+
+def test_a_mistake_of_all_outputs_is_not_blamed_for_one():
+    """A factor that is missing in one output only is not that slip, which would show in both. What is said holds."""
+    message, name = told(lambda x, y: (x + y, 2 * x * y))
+    assert message.startswith(
+        "the product is right. the sum: x / 2: your values are those with x / 2 in the place of x."
+    )
+    assert name == "x / 2"
+
+
+def test_outputs_in_another_order():
+    message = "the sum and the product are returned in another order than the docstring says."
+    assert told(lambda x, y: (2 * x * y, 2 * x + y)) == (message, "the wrong order")
+
+
+def test_two_outputs_with_a_mistake_each():
+    message, name = told(lambda x, y: (2 * x, 2 * x * y**2))
+    assert message == "the sum: y left out: where is y? the product: y squared: y comes in once."
+    assert name == "y left out and y squared"
+
+
+def test_a_strange_output_beside_a_known_one_leaves_the_whole_without_a_name():
+    message, name = told(lambda x, y: (2 * x, np.sin(x * y)))
+    assert name is None
+    assert message.startswith("the sum: y left out: where is y? the product: The first wrong value at [0, 0]: expected")
+
+
+def test_a_formula_is_read_back_and_the_right_one_never_shown():
+    message, name = told(lambda x, y: (x**2 - 3 * y + 1, 2 * x * y))
+    assert name == "-3 y + x^2 + 1"
+    assert message == "the product is right. the sum: what you return is -3 y + x^2 + 1. Try x = 1."
+
+
+def test_an_input_that_is_all_that_goes_wrong_is_named_with_its_advice():
+    message, name = told(lambda x, y: (2 * x + y, 2 * x * y * (x / x)))
+    assert name == "wrong for an x of zero"
+    assert message == "the sum is right. the product: it is right but for an x of zero. what is 0 / 0?"
+
+
+def test_a_known_mistake_with_another_one_on_a_special_input():
+    message, name = told(lambda x, y: (2 * x * (x / x), 2 * x * y))
+    assert name == "y left out"
+    assert message.endswith("Something else is wrong for an x of zero. what is 0 / 0?")
+
+
+def test_noise_of_its_own_is_found_out():
+    for draw in (np.random.default_rng().random, np.random.rand, lambda: float(torch.rand(()))):
+        message, name = told(lambda x, y, draw=draw: (2 * x + y + draw(), 2 * x * y))
+        assert name == "own noise"
+        assert "draws something itself" in message
+
+
+def test_the_number_of_values_is_said():
+    message, name = told(lambda x, y: (x, y, x))
+    assert name is None
+    assert "Expected 2 values, got 3." in message
+
+
+def test_where_it_stops_for_some_inputs_the_others_are_named():
+    def some(x, y):
+        if len(x) > 3:
+            raise IndexError("index 3 is out of bounds")
+        return 2 * x + y, 2 * x * y
+
+    message, name = told(some)
+    assert name is None
+    assert message.startswith("the sum (as wrong: the product): It is right for x (")
+    assert "It stops in line" in message
+
+
+def shared_name(choose, x):
+    return choose(x, ("doubled", 2 * x, "why two?")) + choose(0 * x, ("added twice", x, "once is enough."))
+
+
+def test_where_two_explanations_fit_both_are_offered():
+    function = Function("f", lambda x: x, lambda rng: {"x": rng.standard_normal(5)}, shared_name)
+    message, name = told(lambda x: 2 * x, function)
+    assert message == "doubled: why two? Or: added twice: once is enough."
+    assert name == "doubled or added twice"
+
+
+def product(choose, x, y):
+    left = choose(x, ("x detached", x.detach(), "what reaches x?"))
+    right = choose(y, ("y detached", y.detach(), "what reaches y?"))
+    return left * right
+
+
+PRODUCT = Function(
+    "f",
+    torch.mul,
+    lambda rng: {name: torch.from_numpy(rng.standard_normal(4)) for name in "xy"},
+    product,
+    gradient=("x", "y"),
+)
+
+
+def test_gradients_are_explained_by_the_same_grammar():
+    start = "The values are right, but not the gradients. "
+    assert told(lambda x, y: x.detach() * y, PRODUCT) == (start + "x detached: what reaches x?", "x detached")
+    both = "x detached: what reaches x? Besides, y detached: what reaches y?"
+    assert told(lambda x, y: (x * y).detach(), PRODUCT) == (start + both, "x detached and y detached")
+    message, name = told(lambda x, y: x * y + (x**3 - x.detach() ** 3), PRODUCT)
+    assert name is None
+    assert message.startswith("The values are right, but not the gradient with respect to x. The first wrong value")
+    message, name = told(lambda x, y: torch.from_numpy(x.detach().numpy() * y.numpy()), PRODUCT)
+    assert "no gradient can pass" in message
