@@ -565,6 +565,14 @@ FUNCTIONS = [
         nearest_model,
         special=[
             Special(
+                "more than a thousand images",
+                {
+                    "z": np.array([[0.0, 14.0], [1.0, 1.0]]),
+                    "mu": np.stack([np.sin(range(1500)), np.arange(1500) / 99], 1),
+                },
+                "does every image count, up to the last?",
+            ),
+            Special(
                 "a z that is itself the code of an image",
                 {
                     "z": np.array([[3.0, -1.0], [2.0, 5.0], [9.0, 9.0]]),

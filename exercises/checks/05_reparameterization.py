@@ -591,6 +591,12 @@ FUNCTIONS = [
         special=[
             Special("one draw", arrays(**TWO, eps=[[1.0, -2.0]], values=[100.0]), ONE_DRAW),
             Special(
+                "four hundred latents",
+                arrays(mu=np.zeros(400), logvar=np.cos(np.arange(400.0)), eps=np.sin(np.arange(800.0)).reshape(2, 400))
+                | {"values": np.array([1.0, -2.0])},
+                "the density of many latents is too small for a float. Their logarithms add up.",
+            ),
+            Special(
                 "one latent", arrays(mu=[0.5], logvar=[1.0], eps=[[1.0], [-2.0], [0.5]], values=[1, 2, 3]), AN_AXIS
             ),
             Special("as many draws as latents", arrays(**TWO, eps=THREE_DRAWS[:2], values=[2, -1]), WHICH_AXIS),

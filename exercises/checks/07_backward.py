@@ -660,6 +660,12 @@ FUNCTIONS = [
         layer_and_gradient,
         linear_model,
         special=[
+            Special(
+                "two images that are the same",
+                {"grad_out": np.array([[1.0, -2.0], [1.0, -2.0]]), "x": np.array([[3.0, 0.5, 1.0], [3.0, 0.5, 1.0]])}
+                | {"weight": np.array([[1.0, 2.0, -1.0], [0.5, -3.0, 4.0]])},
+                "does every image count, whatever the others are?",
+            ),
             Special("one image, one input and one output", corner(LAYER, 1), LOST_AXIS),
             Special(
                 "sizes that are all the same",

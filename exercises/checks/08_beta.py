@@ -798,6 +798,11 @@ FUNCTIONS = [
         codes_and_factors,
         correlations_model,
         special=[
+            Special(
+                "columns far from zero",
+                columns([30_000 + np.sin(WAVES), 10_000 - np.cos(WAVES)], [20_000 + np.sin(2 * WAVES), WAVES]),
+                "a difference of two large numbers loses its digits: take off the means first, in float64.",
+            ),
             Special("many images", columns([np.sin(WAVES), np.cos(WAVES) ** 3], [WAVES % 7, WAVES]), MANY),
             Special("one latent", columns([JUMPS], [STEPS, JUMPS**2]), LENGTH_1),
             Special("one factor", columns([STEPS, JUMPS**2], [JUMPS]), LENGTH_1),
@@ -835,6 +840,11 @@ FUNCTIONS = [
             Special("one value", code(0.5), LENGTH_1),
             Special("many values", code(*np.sin(np.arange(130))), MANY),
             Special("one latent", code(-1.0, 0.5, mu=[0.5], latent=0), LENGTH_1),
+            Special(
+                "a code in which two latents are equal",
+                code(-1.0, 0.25, mu=[0.5, 0.5, 2.0], latent=1),
+                "which latent is replaced is said by its number.",
+            ),
             Special("as many values as latents", code(2.0, 0.25, -1.0), "Do you tell the axes apart by their lengths?"),
             Special("a value that comes twice", code(2.0, 0.5, 2.0, 2.0), "Equal values have a row each."),
             Special("a value of 0", code(-1.0, 0.0), "Zero is a value like any other: is it taken for none?"),

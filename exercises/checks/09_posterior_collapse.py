@@ -790,7 +790,7 @@ def spending(*kl, nats=0.5):
 
 
 def many(count):
-    return np.random.default_rng(count).standard_normal((300, 24))
+    return np.random.default_rng(count).standard_normal((337, 24))
 
 
 EDGES = steps_of(0, 15, 16, 17, 31, 32, 47, 48, 49, 63, 64, 65, 80, 128) | {"cycles": 4}

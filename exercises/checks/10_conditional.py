@@ -750,6 +750,7 @@ FUNCTIONS = [
         written_out,
         labels_and_classes,
         one_hot_model,
+        dtype="float64",
         special=[
             Special("one label", {"c": np.array([2]), "num_classes": 4}, "is an axis lost where it has length 1?"),
             Special("class 0 alone", {"c": np.array([0, 0]), "num_classes": 3}, "does class 0 leave a trace?"),
@@ -793,6 +794,8 @@ FUNCTIONS = [
         codes_and_labels,
         share_model,
         special=[
+            Special("codes that are far apart", labelled([900, 0], [-900, 0], [0, 800], [0, -700], labels=[0, 0, 1, 1]),
+                "distances have no upper limit."),
             Special("codes with one latent", labelled([1], [2], [9], [4], [8.5], [1.5], labels=[0, 0, 1, 1, 1, 1]),
                 "is an axis lost where it has length 1?"),
             Special("one code for each class", labelled([1, 2], [-3, 1], [0, 5], labels=[5, 2, 3]),

@@ -479,6 +479,11 @@ FUNCTIONS = [
         outputs=("the share of anomalies", "the share of normal images"),
         special=[
             Special(
+                "scores of 0 above a threshold below 0",
+                groups([0, -3, 2, 0, -4], [0, 0, -5]) | {"threshold": -1.0},
+                "a score of 0 is a score like any other.",
+            ),
+            Special(
                 "a score exactly at the threshold",
                 groups([1, 3, 2, 4, 3], [3, 4, 2]) | {"threshold": 3.0},
                 "Is an image above the threshold if its score equals it?",

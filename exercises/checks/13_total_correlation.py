@@ -266,6 +266,7 @@ EXACT = Function(
     codes_and_posteriors,
     correlation_model,
     special=[
+        Special("some hundred images", seeded(codes=2, images=300, latents=2), "does every image count?"),
         Special("a single latent, which has nothing to depend on", seeded(latents=1), IS_LOST),
         Special("a single image, under which all latents are independent", seeded(images=1), ONE_GAUSSIAN),
         Special("a single code", seeded(codes=1), IS_LOST),
@@ -396,6 +397,14 @@ PERMUTE = Function(
     codes_and_keys,
     permute_model,
     special=[
+        Special(
+            "keys above 1",
+            {
+                "z": normal(np.random.default_rng(5), 4, 2),
+                "keys": doubles([[3.7, 1.1], [3.2, 2.9], [3.5, 1.9], [0.5, 1.4]]),
+            },
+            "a key is any number: only the order of the keys counts.",
+        ),
         Special("one code", codes_and_keys(np.random.default_rng(0), n=1), IS_LOST),
         Special("one latent", codes_and_keys(np.random.default_rng(1), z=1), IS_LOST),
         Special("more latents than codes", codes_and_keys(np.random.default_rng(2), n=3, z=5), "Which axis is which?"),

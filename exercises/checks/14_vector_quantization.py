@@ -35,7 +35,9 @@ def near_entries(k, chosen, apart):
 
 
 def two_tensors(rng):
-    return tensors(*rng.standard_normal((2, rng.integers(1, 5), 3)))
+    z_e, z_q = rng.standard_normal((2, rng.integers(1, 5), 3))
+    z_q[0, 0] = z_e[0, 0]  # a proposal may be an entry
+    return tensors(z_e, z_q)
 
 
 def tensors(z_e, z_q):
@@ -667,6 +669,9 @@ FUNCTIONS = [
         special=[
             Special("a single vector", some_vectors(1, 7, 3), ONE_LONG),
             Special("a codebook of one entry", some_vectors(4, 1, 2), ONE_LONG),
+            Special(
+                "more than a thousand vectors", some_vectors(1500, 3, 2), "does every one get an entry, up to the last?"
+            ),
             Special(
                 "vectors of one number",
                 {"vectors": np.array([[0.3], [-0.2], [-3.0], [2.0]]), "codebook": np.array([[-1.5], [0.4]])},
