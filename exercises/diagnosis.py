@@ -166,7 +166,7 @@ class Diagnosis:
         for place, candidates in found.items():
             for special in self.strangers(place, candidates) if candidates else ():
                 if self.judgement.verdicts[self.ordinary + list(self.function.special).index(special)][place]:
-                    return f" Something else is wrong for {special.what}. {special.advice}".rstrip()
+                    return f" For {special.what} this may not be all: mend it first, then check again."
         return ""
 
     # --- The formula -------------------------------------------------------------------------------------------------
