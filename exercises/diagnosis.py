@@ -152,20 +152,21 @@ class Diagnosis:
         return dict.fromkeys(wrong, shared) if shared else found
 
     def strangers(self, place, candidates):
-        """The special inputs for which none of the candidates gives what the answer gives."""
+        """The numbers of the special inputs for which none of the candidates gives what the answer gives."""
         found = []
-        for number, special in enumerate(self.function.special, start=self.ordinary):
+        for number in range(self.ordinary, len(self.cases)):
             mine = self.judgement.got[number]
             theirs = [candidate.outputs(number, self.cases[number]) for candidate in candidates]
             if not any(agree(each and each[place], mine and mine[place], self.judgement.tolerance) for each in theirs):
-                found.append(special)
+                found.append(number)
         return found
 
     def besides(self, found):
         """A sentence on a special input that goes wrong and that no explanation covers."""
         for place, candidates in found.items():
-            for special in self.strangers(place, candidates) if candidates else ():
-                if self.judgement.verdicts[self.ordinary + list(self.function.special).index(special)][place]:
+            for number in self.strangers(place, candidates) if candidates else ():
+                if self.judgement.verdicts[number][place]:
+                    special = self.function.special[number - self.ordinary]
                     return f" For {special.what} this may not be all: mend it first, then check again."
         return ""
 

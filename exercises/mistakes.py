@@ -47,9 +47,10 @@ class Choose:
         return self(False, (name, True, advice))
 
 
-def advised(advice, slips):
-    """Slips (name, value, advice) that share their advice, from {name: value}."""
-    return [(name, value, advice) for name, value in slips.items()]
+def advised(advice, *slips):
+    """Slips (name, value, advice) that share their advice, from pairs (name, value) or dictionaries of them."""
+    pairs = itertools.chain(*(each.items() if isinstance(each, dict) else [each] for each in slips))
+    return [(name, value, advice) for name, value in pairs]
 
 
 def total(choose, parts, what="latents", axis=1):

@@ -90,6 +90,14 @@ def test_a_known_mistake_with_another_one_on_a_special_input():
     assert message.endswith("For an x of zero this may not be all: mend it first, then check again.")
 
 
+def test_two_special_inputs_may_show_the_same():
+    zeros = [Special("an x of zero", {"x": np.zeros((n, 3)), "y": np.ones((n, 3))}, "what is 0 / 0?") for n in (1, 2)]
+    function = Function("f", F.reference, F.inputs, F.model, special=zeros, outputs=F.outputs)
+    message, name = told(lambda x, y: (2 * x * (x / x) if len(x) == 2 else 2 * x, 2 * x * y), function)
+    assert name == "y left out"
+    assert message.endswith("For an x of zero this may not be all: mend it first, then check again.")
+
+
 def test_noise_of_its_own_is_found_out():
     for draw in (np.random.default_rng().random, np.random.rand, lambda: float(torch.rand(()))):
         message, name = told(lambda x, y, draw=draw: (2 * x + y + draw(), 2 * x * y))

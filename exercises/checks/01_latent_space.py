@@ -9,14 +9,10 @@ from scipy.special import ndtr, ndtri
 
 import likelihood
 from checking import Function, Special
+from mistakes import advised
 
 LOST_AXIS = "is an axis lost where it has length 1?"
 TOO_MANY = "is the number of rows fixed somewhere, or does only a part of them count?"
-
-
-def alike(advice, *slips):
-    """Slips (name, value) with the same advice."""
-    return [(name, value, advice) for name, value in slips]
 
 
 # --- The manifold's codes --------------------------------------------------------------------------------------------
@@ -48,7 +44,7 @@ def grid_model(choose, side):
     middles = (i + 0.5) / side
     p = choose(
         middles,
-        *alike(
+        *advised(
             "the grid is lopsided, and its outermost code infinite. A code sits in the middle of its slice.",
             ("the start of each slice", i / side),
             ("the end of each slice", (i + 1) / side),
@@ -63,7 +59,7 @@ def grid_model(choose, side):
          "its slice."),
         ("the inner edges of more slices", (i + 1) / (side + 1),
          "your codes are the inner edges of side + 1 slices. They should be the middles of side slices."),
-        *alike(
+        *advised(
             "your middles are not all between 0 and 1. Where does i begin, and where in a slice is its middle?",
             ("counted from one", (i + 1.5) / side),
             ("half a slice too low", (i - 0.5) / side),
@@ -75,7 +71,7 @@ def grid_model(choose, side):
          "your slices are too narrow: there is room for one more at the end."),
         ("divided without a rest", (i + 0.5) // side,
          "your division forgets what stands behind the point: all slices become one."),
-        *alike(
+        *advised(
             "there is a margin at both ends that is not half a slice. Where in its slice is the first code?",
             ("a whole slice as margin", np.linspace(1 / side, 1 - 1 / side, side)),
             *((f"a margin of {e:g}", np.linspace(e, 1 - e, side)) for e in MARGINS),
@@ -92,7 +88,7 @@ def grid_model(choose, side):
         ("the distribution function itself", ndtr(p),
          "you go from z to a probability (cdf). You have the probability and look for z: the other way round."),
         ("the density", density(p), "this is how dense the prior is (pdf). Which z has the probability p below it?"),
-        *alike(
+        *advised(
             "this is the quantile of another distribution. The prior is a Gaussian of variance 1.",
             ("a logistic quantile", odds),
             *((f"a logistic quantile over {scale}", odds / scale) for scale in (1.6, 1.7, 1.702)),
@@ -108,20 +104,20 @@ def grid_model(choose, side):
         ),
         ("the mean of each slice", side_by_side,
          "these are the means of the prior in each slice. The quantile of its middle is asked for."),
-        *alike(
+        *advised(
             "your steps are equally long. The prior is dense near 0, so equally probable steps are shorter there.",
             ("equal steps between the right ends", np.linspace(right[0], right[-1], side)),
             *((f"equal steps from -{r:g} to {r:g}", np.linspace(-r, r, side)) for r in WIDTHS),
             *((f"equal slices of -{r:g} to {r:g}", r * (2 * p - 1)) for r in WIDTHS),
         ),
-        *alike(
+        *advised(
             "the prior has no edge: is something cut off?",
             *((f"cut off at {r:g}", np.clip(codes, -r, r)) for r in (1, 1.5, 1.96, 2)),
         ),
     )  # fmt: skip
     z0, z1 = choose(
         (steps, steps),
-        *alike(
+        *advised(
             "the other coordinate is right.",
             ("only in z[0]", (steps, right)),
             ("only in z[1]", (right, steps)),
@@ -138,13 +134,13 @@ def grid_model(choose, side):
          "z[0] grows to the left and z[1] downwards in your grid. Which code belongs to the corner [0, 0]?"),
         ("the two coordinates exchanged", (z1, z0),
          "the last axis holds (z[1], z[0]): the order of the two coordinates is wrong."),
-        *alike(
+        *advised(
             "z[0] changes from row to row in your grid. Along a row of the picture z[0] should grow.",
             ("z[0] from row to row, z[1] along a row", (down, z0)),
             ("rows and columns exchanged", (down, left)),
             ("z[0] upwards, z[1] to the left", (z1, left)),
         ),
-        *alike(
+        *advised(
             "the two coordinates of each code are the same number. One should change along a row, one from row to row.",
             ("z[0] for both", (z0, z0)),
             ("z[1] for both", (z1, z1)),
@@ -153,23 +149,23 @@ def grid_model(choose, side):
     grid = np.stack(corner, axis=-1)
     return choose(
         grid,
-        *alike(
+        *advised(
             "you return one long list of codes. Keep rows and columns as two axes.",
             ("a flat list", grid.reshape(-1, 2)),
             ("a flat list, column by column", grid.swapaxes(0, 1).reshape(-1, 2)),
         ),
-        *alike(
+        *advised(
             "the coordinates do not have the last axis in yours: [row, column] should be one code.",
             ("the coordinates on the first axis", np.stack(corner)),
             ("the coordinates on the second axis", np.stack(corner, 1)),
         ),
-        *alike(
+        *advised(
             "you pair the steps one by one. Every z[0] has to meet every z[1].",
             ("one code for each step", np.stack([steps, steps], 1)),
             ("a diagonal", np.stack([steps, steps[::-1]], 1)),
             ("the steps alone", steps),
         ),
-        *alike(
+        *advised(
             "there is one number for each tile. A code has two.",
             ("z[0] alone", corner[0]),
             ("z[1] alone", corner[1]),
@@ -207,7 +203,7 @@ def nearest_model(choose, z, mu):
         ("the sum of both", z[:, None] + mu, "try a z that is itself the code of an image: how far apart are the two?"),
         ("mu left out", apart + mu, "this is how far z is from 0. Where do the images come in?"),
         ("z left out", apart - z[:, None], "this is how far the images are from 0. Where does z come in?"),
-        *alike(
+        *advised(
             "you divide by the spread of the codes. The distance is asked for in the unit of z.",
             ("by the spread of all images' codes", apart / mu.std()),
             ("by each latent's spread", apart / spread),
@@ -216,11 +212,11 @@ def nearest_model(choose, z, mu):
             ("by each latent's spread in z and mu", apart / np.vstack([z, mu]).std(0)),
             ("by the spread in every direction", apart @ whiten * np.sqrt(len(mu) - 1)),
         ),
-        *alike(
+        *advised(
             "this compares directions only. Two codes may point the same way and still be far apart.",
             ("codes made 1 long", z[:, None] / size(z)[:, None, None] - mu / size(mu)[:, None]),
         ),
-        *alike(
+        *advised(
             "the codes are rounded before they are compared.",
             ("rounded to tenths", np.round(z, 1)[:, None] - np.round(mu, 1)),
             ("whole numbers", np.trunc(z)[:, None] - np.trunc(mu)),
@@ -231,45 +227,45 @@ def nearest_model(choose, z, mu):
     distance = choose(
         lengths,
         ("the squared distance", lengths**2, "these are squared distances: they have not the unit of z."),
-        *alike(
+        *advised(
             "you add up, or average, the differences along the axes. The Euclidean distance is the straight way.",
             ("the sum of the sides", sides.sum(2)),
             ("the mean of the sides", sides.mean(2)),
         ),
         ("the sum of the cubes", np.cbrt((sides**3).sum(2)),
          "that is a distance with another exponent than the Euclidean one."),
-        *alike(
+        *advised(
             "you keep the difference along one axis. The Euclidean distance counts all of them.",
             ("the longest side", sides.max(2)),
             ("the shortest side", sides.min(2)),
             ("the first latent only", sides[:, :, 0]),
             ("the last latent only", sides[:, :, -1]),
         ),
-        *alike(
+        *advised(
             "not every latent counts in your sum: where does it begin, and where does it end?",
             ("the first two latents only", size(apart[:, :, :2])),
             ("without the last latent", size(apart[:, :, :-1])),
             ("without the first latent", size(apart[:, :, 1:])),
         ),
-        *alike(
+        *advised(
             "you average over the latents. In a distance their squares add up.",
             ("the mean over the latents", np.sqrt((apart**2).mean(2))),
             ("the mean of the squares", (apart**2).mean(2)),
         ),
-        *alike(
+        *advised(
             "differences of opposite sign cancel in your sum. A distance is never below zero.",
             ("differences with their signs", apart.sum(2)),
             ("the size of the summed differences", np.abs(apart.sum(2))),
         ),
         ("the difference of the lengths", np.abs(of_z - of_mu),
          "you compare how far both are from 0. Two codes may be as long and still be far apart."),
-        *alike(
+        *advised(
             "multiply (a - b)^2 out again: what stands in its middle?",
             ("the mixed term once", np.sqrt(np.maximum(of_z**2 - product + of_mu**2, 0))),
             ("no mixed term", np.sqrt(of_z**2 + of_mu**2)),
             ("twice the mixed term", np.sqrt(np.maximum(of_z**2 - 4 * product + of_mu**2, 0))),
         ),
-        *alike(
+        *advised(
             "this compares directions. Two codes may point the same way and still be far apart.",
             ("one less the cosine", 1 - product / (of_z * of_mu)),
             ("the cosine", product / (of_z * of_mu)),
@@ -287,7 +283,7 @@ def nearest_model(choose, z, mu):
         least,
         ("the farthest code", distance.max(1),
          "this is the distance to the farthest image. A hole is a place without a near one."),
-        *alike(
+        *advised(
             "you average over images, or add them up. One image nearby is enough to fill a hole.",
             ("the mean distance", distance.mean(1)),
             ("the median distance", np.median(distance, 1)),
@@ -295,22 +291,22 @@ def nearest_model(choose, z, mu):
             ("a soft minimum", -np.log(np.exp(-distance).sum(1))),
             *((f"the mean of the {k} nearest", order[:, :k].mean(1)) for k in (2, 3, 4, 5)),
         ),
-        *alike(
+        *advised(
             "this is the distance to one middle of all codes. It may itself be a hole.",
             ("the distance to the centre", size(z - mu.mean(0))),
             ("the distance to the median code", size(z - np.median(mu, 0))),
         ),
-        *alike(
+        *advised(
             "a nearer image is left out.",
             ("the second nearest", order[:, 1]),
             ("the third nearest", order[:, 2]),
         ),
-        *alike(
+        *advised(
             "there is one number per image. It should be one per z: over which of the two do you take the minimum?",
             ("the roles swapped", distance.min(0)),
             ("the farthest z of each image", distance.max(0)),
         ),
-        *alike(
+        *advised(
             "one number comes out for all. Keep one for each z.",
             ("the smallest of all", distance.min()),
             ("the mean of the smallest", least.mean()),
@@ -318,7 +314,7 @@ def nearest_model(choose, z, mu):
             ("the largest of the smallest", least.max()),
         ),
         ("the index instead of the distance", which, "this says which image is nearest, not how far away it is."),
-        *alike(
+        *advised(
             "this says where the nearest image is. How long is the way to it?",
             ("the nearest code itself", mu[which]),
             ("the difference to the nearest code", z - mu[which]),
@@ -331,7 +327,7 @@ def nearest_model(choose, z, mu):
          "you add the squares up over the images. A length is a sum over the latents."),
         ("carried over from code to code", np.minimum.accumulate(least),
          "the smallest distance so far is kept when the next z begins. Each z starts anew."),
-        *alike(
+        *advised(
             "not every image counts in yours.",
             ("without the first image", distance[:, 1:].min(1, initial=np.inf)),
             ("without the last image", distance[:, :-1].min(1, initial=np.inf)),
@@ -342,12 +338,12 @@ def nearest_model(choose, z, mu):
             ("the first half of the images", distance[:, : len(mu) // 2].min(1, initial=np.inf)),
             ("as many images as codes", distance[:, : len(z)].min(1)),
         ),
-        *alike(
+        *advised(
             "you compare the first z with the first image, the second with the second. Every z has to meet all images.",
             ("row by row", distance[rows, rows % len(mu)]),
             ("row by row as far as both go", np.diagonal(distance)),
         ),
-        *alike(
+        *advised(
             "you choose the image by something else than the distance that you return.",
             ("chosen by the sum of the sides", chosen_by(sides.sum(2))),
             ("chosen by the longest side", chosen_by(sides.max(2))),
@@ -388,7 +384,7 @@ def active_model(choose, mu, threshold=0.01):
     centred = choose(
         mu - mu.mean(0),
         ("the mean not taken off", mu, "a latent that always says 3 says nothing. Does your measure of spread know?"),
-        *alike(
+        *advised(
             "a variance is about each latent's own mean over the images. Yours is about something else.",
             ("the mean of all latents taken off", mu - mu.mean()),
             ("the mean of each image taken off", mu - mu.mean(1, keepdims=True)),
@@ -406,17 +402,17 @@ def active_model(choose, mu, threshold=0.01):
          "what you compare is, in effect, the standard deviation. The threshold is one for its square."),
         ("a square too many, in effect", variance**2,
          "in effect you square the variance, which is a square already, or take the root of the threshold."),
-        *alike(
+        *advised(
             "your measure grows with the number of images. A variance is a mean.",
             ("the sum of the squares", squares.sum(0)),
             ("the root of the sum of the squares", np.sqrt(squares.sum(0))),
         ),
-        *alike(
+        *advised(
             "you divide by the number of images once too often. The spread of the single images counts.",
             ("the variance of the mean over the images", variance / len(mu)),
             ("the standard error", np.sqrt(variance / len(mu))),
         ),
-        *alike(
+        *advised(
             "this is another measure of spread than the variance, which is the mean of the squares.",
             ("the mean deviation", sizes.mean(0)),
             ("the median deviation", np.median(sizes, 0)),
@@ -426,32 +422,32 @@ def active_model(choose, mu, threshold=0.01):
             ("the largest square", squares.max(0)),
             ("the smallest deviation", sizes.min(0)),
         ),
-        *alike(
+        *advised(
             "not every image counts in yours.",
             ("the first half of the images", mu[: len(mu) // 2].var(0)),
             ("the second half of the images", mu[len(mu) // 2 :].var(0)),
             ("every second image", mu[::2].var(0)),
         ),
-        *alike(
+        *advised(
             "you compare each image with the one before. Their order means nothing.",
             ("the steps from image to image", (steps**2).mean(0)),
             ("half the steps from image to image", (steps**2).mean(0) / 2),
             ("the sizes of the steps from image to image", np.abs(steps).mean(0)),
             ("the variance of the steps from image to image", steps.var(0)),
         ),
-        *alike(
+        *advised(
             "you ask where the latents are on average. The question is how much they change from image to image.",
             ("the size of the mean", np.abs(mean)),
             ("the mean", mean),
             ("the square of the mean", mean**2),
         ),
-        *alike(
+        *advised(
             "the spread counts as it is, wherever its middle lies.",
             ("the spread over the mean", np.sqrt(variance) / np.abs(mean)),
             ("the variance over the mean", variance / np.abs(mean)),
             ("the variance over the mean's square", variance / mean**2),
         ),
-        *alike(
+        *advised(
             "you ask how far the variance is from 1, that of the prior. A latent that says nothing has none at all.",
             ("how far the variance is from 1", np.abs(variance - 1)),
             ("1 less the variance", 1 - variance),
@@ -460,17 +456,17 @@ def active_model(choose, mu, threshold=0.01):
         ),
         ("a KL in the variance", (variance - 1 - np.log(variance)) / 2,
          "this is the KL between two Gaussians. The text compares the variance itself."),
-        *alike(
+        *advised(
             "you go over the latents. There should be one answer per latent: over which axis does the variance go?",
             ("over the latents", mu.var(1)),
             ("the standard deviation over the latents", mu.std(1)),
         ),
-        *alike(
+        *advised(
             "one answer comes out for all latents together. Keep them apart.",
             ("over everything", mu.var()),
             ("over everything, for each latent", np.full(len(mean), mu.var())),
         ),
-        *alike(
+        *advised(
             "you compare single values with the threshold. How much does a latent change over the images?",
             ("the values themselves", mu),
             ("the sizes of the values", np.abs(mu)),
@@ -481,7 +477,7 @@ def active_model(choose, mu, threshold=0.01):
     )  # fmt: skip
     limit = choose(
         threshold,
-        *alike(
+        *advised(
             "your limit does not depend on the threshold that is given. There is an argument for it.",
             *((f"always {limit:g}", limit) for limit in (0.0, 0.01, 0.1, 1.0)),
             ("the mean over the latents", np.mean(measure)),
@@ -492,7 +488,7 @@ def active_model(choose, mu, threshold=0.01):
          "a factor is missing, or too much, on one side of your comparison."),
         ("1 less the threshold", 1 - threshold,
          "you compare with 1 minus the threshold. It is one for the variance as it is."),
-        *alike(
+        *advised(
             "your limit depends on the latents themselves. The threshold is a number of its own.",
             ("a share of the largest", threshold * np.max(measure)),
             ("a share of the sum", threshold * np.sum(measure)),
@@ -508,26 +504,26 @@ def active_model(choose, mu, threshold=0.01):
     )  # fmt: skip
     return choose(
         over,
-        *alike(
+        *advised(
             "this is a number for each latent, not yet a decision: compare it with the threshold.",
             ("the measure itself", measure),
             ("how far above the threshold", measure - limit),
             ("how many times the threshold", measure / limit),
             ("zero where it is not active", np.where(over, measure, 0)),
         ),
-        *alike(
+        *advised(
             "you say how many there are. Which ones are they?",
             ("their number", np.sum(over)),
             ("their share", np.mean(over)),
         ),
-        *alike(
+        *advised(
             "you return something for the active latents only. Return True or False for every latent.",
             ("their places", np.flatnonzero(over)),
             ("the active ones first", np.sort(over, axis=None)[::-1]),
             ("their measures", np.atleast_1d(measure)[np.atleast_1d(over)]),
             ("their columns", mu[:, over] if np.shape(over) == mu.shape[1:] else mu),
         ),
-        *alike(
+        *advised(
             "you join several answers to one. There is one for each latent, from the variance over all images.",
             ("if any is", np.any(over, axis=0)),
             ("if all are", np.all(over, axis=0)),

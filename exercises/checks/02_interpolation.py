@@ -6,13 +6,9 @@ import numpy as np
 from scipy.spatial import geometric_slerp
 
 from checking import Function, Special
+from mistakes import advised
 
 LOST_AXIS = "is an axis lost where it has length 1?"
-
-
-def alike(advice, *slips):
-    """Slips (name, value) with the same advice."""
-    return [(name, value, advice) for name, value in slips]
 
 
 # --- Inputs ----------------------------------------------------------------------------------------------------------
@@ -101,7 +97,7 @@ STEPS = 4, 5, 8, 9, 10, 20, 100
 def lerp_model(choose, start, end, t):
     t = choose(
         t,
-        *alike(
+        *advised(
             "your way begins and ends at the right places, but does not go at a constant pace in between.",
             ("t squared", t**2),
             ("t cubed", t**3),
@@ -111,12 +107,12 @@ def lerp_model(choose, start, end, t):
             ("half a cosine", (1 - np.cos(np.pi * t)) / 2),
             ("a quarter of a sine", np.sin(np.pi / 2 * t)),
         ),
-        *alike(
+        *advised(
             "t goes in steps in yours. It may be any number from 0 to 1.",
             *((f"t rounded to 1/{k}", np.round(k * t) / k) for k in STEPS),
             *((f"t cut to 1/{k}", np.floor(k * t) / k) for k in STEPS),
         ),
-        *alike(
+        *advised(
             "t may be any number from 0 to 1: is it cut off?",
             *((f"t kept from {e:g} to {1 - e:g}", np.clip(t, e, 1 - e)) for e in (0.2, 0.25)),
         ),
@@ -125,7 +121,7 @@ def lerp_model(choose, start, end, t):
     a, b = choose(
         (start, end),
         ("t the wrong way round", (end, start), "at t = 0 your way is at its end. Where should it be?"),
-        *alike(
+        *advised(
             "one of the two has no part in your way.",
             ("start for both", (start, start)),
             ("end for both", (end, end)),
@@ -150,7 +146,7 @@ def lerp_model(choose, start, end, t):
          "your way begins at end and leads beyond it. Where should it be at t = 0?"),
         ("the end subtracted", (1 - t) * a - t * b, "at t = 1 your way is at the opposite of end."),
         ("the start subtracted", t * b - (1 - t) * a, "at t = 0 your way is at the opposite of start."),
-        *alike(
+        *advised(
             "your two weights do not add up to 1: a way from a code to itself would leave it.",
             ("the same weight for both", t * (a + b)),
             ("1 - t for both", (1 - t) * (a + b)),
@@ -163,7 +159,7 @@ def lerp_model(choose, start, end, t):
             ("t squared for end only", (1 - t) * a + t**2 * b),
             ("1 - t squared for start", (1 - t**2) * a + t * b),
         ),
-        *alike(
+        *advised(
             "this is a mean of another kind. The formula is a sum of two products.",
             ("a product of powers", a ** (1 - t) * b**t),
             ("a product of powers of the sizes", powers),
@@ -173,7 +169,7 @@ def lerp_model(choose, start, end, t):
             ("a mean of the squares", np.sqrt((1 - t) * a**2 + t * b**2)),
             ("the product of both", (1 - t) * a * t * b),
         ),
-        *alike(
+        *advised(
             "the length of the result is changed. It is no part of a straight line.",
             ("made 1 long", both / norm(both)),
             ("made as long as a line between the lengths", both / norm(both) * straight(of_a, of_b, t)),
@@ -184,7 +180,7 @@ def lerp_model(choose, start, end, t):
             ("the directions mixed", straight(a / of_a, b / of_b, t)),
             ("an arc", (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)),
         ),
-        *alike(
+        *advised(
             "every value is taken from one of the two. They should be mixed.",
             ("a jump in the middle", a if t < 0.5 else b),
             ("one part from start, the rest from end", np.where(ratio < 1 - t, a, b)),
@@ -193,7 +189,7 @@ def lerp_model(choose, start, end, t):
             ("the larger product", np.maximum((1 - t) * a, t * b)),
             ("the smaller one", np.minimum(a, b)),
         ),
-        *alike(
+        *advised(
             "the values have no limits: is something cut off, or rounded?",
             ("cut off at 0 and 1", np.clip(both, 0, 1)),
             ("cut off at -1 and 1", np.clip(both, -1, 1)),
@@ -228,7 +224,7 @@ def angle_model(choose, start, end):
          "without an axis, np.linalg.norm gives one length for the whole batch. Every code has its own."),
         ("the columns' norms", per_code(lambda z: size(z, 0)),
          "you normalise over the codes of the batch. Which axis holds the latents?"),
-        *alike(
+        *advised(
             "two codes have two lengths, and the scalar product grows with both.",
             ("start's length only", (start / of_start, end)),
             ("end's length only", (start, end / of_end)),
@@ -238,7 +234,7 @@ def angle_model(choose, start, end):
             ("no length below 1", (start / np.maximum(of_start, 1), end / np.maximum(of_end, 1))),
             ("1 added to the lengths", (start / (of_start + 1), end / (of_end + 1))),
         ),
-        *alike(
+        *advised(
             "what you divide by is not the length of a code: its square, its root, or another norm?",
             ("the squares of the lengths", (start / of_start**2, end / of_end**2)),
             ("the roots of the lengths", (start / np.sqrt(of_start), end / np.sqrt(of_end))),
@@ -246,7 +242,7 @@ def angle_model(choose, start, end):
             ("the largest sizes", per_code(lambda z: np.abs(z).max(1, keepdims=True))),
             ("the standard deviations", per_code(lambda z: z.std(1, keepdims=True))),
         ),
-        *alike(
+        *advised(
             "you take off a mean first. An angle is one at the origin.",
             ("each code's mean taken off", [each / norm(each) for each in (start - mean[0], end - mean[1])]),
             ("the batch's mean taken off", [each / norm(each) for each in (start - start.mean(0), end - end.mean(0))]),
@@ -259,33 +255,33 @@ def angle_model(choose, start, end):
         ("over the codes", product.sum(0), "you sum over the codes. Which axis holds the latents?"),
         ("over everything", product.sum(), "one number comes out for the whole batch. Keep the pairs apart."),
         ("every pair", a @ b.T, "you pair every start with every end. Only those in the same row belong together."),
-        *alike(
+        *advised(
             "not every latent counts in your sum.",
             ("without the last latent", product[:, :-1].sum(1)),
             ("without the first latent", product[:, 1:].sum(1)),
             ("the first two latents", product[:, :2].sum(1)),
             ("the first three latents", product[:, :3].sum(1)),
         ),
-        *alike(
+        *advised(
             "your cosine is never negative, so no angle is above 90 degrees. The cosine has a sign.",
             ("folded back at 90 degrees", np.abs(product.sum(1))),
             ("cut off at 90 degrees", np.maximum(product.sum(1), 0)),
             ("the sizes of the products", np.abs(product).sum(1)),
             ("the cosine squared", product.sum(1) ** 2),
         ),
-        *alike(
+        *advised(
             "the scalar product grows with both lengths as a product of the two.",
             ("divided by the sum of the lengths", raw / (of_start + of_end)[:, 0]),
             ("right for codes of one length only", 2 * raw / (of_start**2 + of_end**2)[:, 0]),
             ("divided by the larger square", raw / np.maximum(of_start, of_end)[:, 0] ** 2),
             ("divided by 1 at least", raw / np.maximum(lengths, 1)),
         ),
-        *alike(
+        *advised(
             "the scalar product is kept in the range of a cosine before it is one.",
             ("cut off before the division", np.clip(raw, -1, 1) / lengths),
             ("cut off before the division by 1 at least", np.clip(raw, -1, 1) / np.maximum(lengths, 1)),
         ),
-        *alike(
+        *advised(
             "there is a factor too much or too little before the cosine.",
             ("twice the cosine", 2 * product.sum(1)),
             ("half the cosine", product.sum(1) / 2),
@@ -297,15 +293,15 @@ def angle_model(choose, start, end):
         ("no clip", cosine,
          "rounding may leave a cosine a little above 1, and the inverse of the cosine gives NaN there. Keep it in "
          "its range."),
-        *alike(
+        *advised(
             "the cosine is kept away from 1, which it may well be. What is the angle there?",
             *((f"cut off {e:g} before 1", np.clip(cosine, -1 + e, 1 - e)) for e in (0.01, 1e-3, 1e-6)),
         ),
-        *alike(
+        *advised(
             "the cosine is rounded before the angle is taken.",
             *((f"rounded to {n} digits", np.clip(np.round(cosine, n), -1, 1)) for n in (1, 2, 3, 4)),
         ),
-        *alike(
+        *advised(
             "a cosine may be rounded beyond its range on both sides.",
             ("cut off above 1 only", np.minimum(cosine, 1)),
             ("cut off below -1 only", np.maximum(cosine, -1)),
@@ -318,7 +314,7 @@ def angle_model(choose, start, end):
         ("the cosine", inside, "this is the cosine of the angle. One step is left."),
         ("degrees", np.degrees(angle), "these are degrees. np.sin, which will use the angle, wants radians."),
         ("radians taken for degrees", np.radians(angle), "the inverse of the cosine gives radians already."),
-        *alike(
+        *advised(
             "this is the inverse of another function, or none. The equation holds a cosine: how is it undone?",
             ("arcsin", np.arcsin(inside)),
             ("the size of arcsin", np.abs(np.arcsin(inside))),
@@ -329,30 +325,30 @@ def angle_model(choose, start, end):
         ),
         ("arctan of sine over cosine", np.arctan(np.tan(angle)),
          "it is right up to 90 degrees only: what happens to a negative cosine?"),
-        *alike(
+        *advised(
             "this is the rest of the angle to a half or a full turn.",
             ("pi less the angle, or the other sign of the cosine", np.pi - angle),
             ("2 pi less the angle", 2 * np.pi - angle),
         ),
-        *alike(
+        *advised(
             "the angle is in another unit than radians.",
             ("in turns", angle / (2 * np.pi)),
             ("in half turns", angle / np.pi),
             ("in right angles", angle * 2 / np.pi),
         ),
-        *alike(
+        *advised(
             "this is a distance, or built on one that depends on the lengths.",
             ("the chord", chord),
             ("the distance of the codes", norm(start - end)[:, 0]),
             ("the half angle's sine of codes", 2 * np.arcsin(norm(start - end) / (of_start + of_end))[:, 0]),
         ),
-        *alike(
+        *advised(
             "your angle is built from a distance, and a factor is missing.",
             ("arcsin of the chord", np.arcsin(chord)),
             ("half of the half angle's tangent", np.arctan2(chord, norm(a + b)[:, 0]) / 2),
             ("twice the arctan of half the chord", 2 * np.arctan(chord / 2)),
         ),
-        *alike(
+        *advised(
             "this is an angle in the plane of the first two latents. There may be more.",
             ("the plane of two latents", polar),
             ("the size in the plane of two latents", np.abs(polar)),
@@ -363,7 +359,7 @@ def angle_model(choose, start, end):
         found,
         ("a column", np.reshape(found, (-1, 1)),
          "the angles are right, their shape is (N, 1): one number for each pair makes (N,)."),
-        *alike(
+        *advised(
             "one number comes out for the whole batch. Keep the pairs apart.",
             ("the mean angle", np.mean(found)),
             ("the sum of the angles", np.sum(found)),
@@ -392,7 +388,7 @@ def slerp_model(choose, start, end, t):
          "without an axis, np.linalg.norm gives one length for the whole batch. Every code has its own."),
         ("the columns' norms", (start / size(start, 0), end / size(end, 0)),
          "you normalise over the codes of the batch. Which axis holds the latents?"),
-        *alike(
+        *advised(
             "what you turn should be directions of length 1, both of them.",
             ("codes not normalised", (start, end)),
             ("start not normalised", (start, end / of_end)),
@@ -409,7 +405,7 @@ def slerp_model(choose, start, end, t):
         ("degrees used as the angle", np.degrees(right), "np.sin wants radians, and gets degrees here."),
         ("the angle of unnormalised codes", np.arccos(np.clip(scalar, -1, 1)),
          "your angle depends on how long the codes are. Only their directions should matter."),
-        *alike(
+        *advised(
             "the angle is one for the whole batch. Every pair has its own.",
             ("the mean angle", np.full_like(right, right.mean())),
             ("the first pair's angle", np.full_like(right, right[0, 0])),
@@ -419,7 +415,7 @@ def slerp_model(choose, start, end, t):
         ),
         ("the angle between lines", np.arccos(np.abs(cosine)),
          "your angle is never above 90 degrees. The cosine has a sign."),
-        *alike(
+        *advised(
             "this is another angle than that between the two.",
             ("arcsin", np.arcsin(cosine)),
             ("the rest to half a turn", np.pi - right),
@@ -445,7 +441,7 @@ def slerp_model(choose, start, end, t):
          "at t = 0 your arc is at its end. Which of the two sines is zero there?"),
         ("not divided by the sine", (left * sine, gone * sine),
          "try t = 0: your arc does not begin at start, but at a multiple of it. Which one?"),
-        *alike(
+        *advised(
             at_ends,
             *((f"{words} for both", (weight(1 - t), weight(t))) for words, weight in wrong.items()),
             ("cosine and sine as weights", (np.cos(t * angle), np.sin(t * angle))),
@@ -457,7 +453,7 @@ def slerp_model(choose, start, end, t):
     )  # fmt: skip
     weights = choose(
         weights,
-        *alike(
+        *advised(
             at_ends,
             *((f"{words} for start", (weight(1 - t), weights[1])) for words, weight in wrong.items()),
             ("the angle less t in start's weight", (np.sin(angle - t) / sine, weights[1])),
@@ -470,7 +466,7 @@ def slerp_model(choose, start, end, t):
     )
     weights = choose(
         weights,
-        *alike(
+        *advised(
             at_ends,
             *((f"{words} for end", (weights[0], weight(t))) for words, weight in wrong.items()),
             ("end's weight not divided by the sine", (weights[0], weights[1] * sine)),
@@ -487,7 +483,7 @@ def slerp_model(choose, start, end, t):
          "the directions are right, but at t = 0 you should be at start, and start has another norm."),
         ("the norms the wrong way round", straight(of_end, of_start, t),
          "the directions are right, but the norm goes from end's to start's."),
-        *alike(
+        *advised(
             "the directions are right, but the norm does not go in a straight line from one to the other.",
             ("the mean of the norms", (of_start + of_end) / 2),
             ("a product of powers of the norms", of_start ** (1 - t) * of_end**t),
@@ -499,7 +495,7 @@ def slerp_model(choose, start, end, t):
             ("the norm of the line", norm(straight(start, end, t))),
             ("the root of the number of latents", np.sqrt(start.shape[1])),
         ),
-        *alike(
+        *advised(
             "the norm is one for the whole batch. Every code has its own.",
             ("a line between the batch's norms", straight(*whole, t)),
             ("a line between the mean norms", straight(of_start.mean(), of_end.mean(), t)),
@@ -507,7 +503,7 @@ def slerp_model(choose, start, end, t):
     )  # fmt: skip
     line = choose(
         straight(start, end, t),
-        *alike(
+        *advised(
             "where there is no arc you give something else than the straight line between the two codes.",
             ("start where there is no arc", start),
             ("end where there is no arc", end),
@@ -523,18 +519,18 @@ def slerp_model(choose, start, end, t):
         ("no line where there is no arc", lambda w: np.zeros_like(w, bool),
          "for codes that point the same or the opposite way you divide by a sine that is zero, or would be without "
          "rounding. What does the docstring want there?"),
-        *alike(
+        *advised(
             "one decision is made for the whole batch. Decide for each row.",
             ("a line for all as soon as one has no arc", lambda w: np.full(w.shape, (np.sin(w) < 1e-4).any())),
             ("a line only if none has an arc", lambda w: np.full(w.shape, (np.sin(w) < 1e-4).all())),
         ),
-        *alike(
+        *advised(
             "there are two cases without an arc, codes that point the same way and codes that point opposite ways.",
             ("no line for opposite codes", lambda w: (np.sin(w) < 1e-4) & (cosine > 0)),
             ("no line for codes that point the same way", lambda w: (np.sin(w) < 1e-4) & (cosine < 0)),
             ("no line for opposite codes, and a larger limit", lambda w: cosine > 0.9995),
         ),
-        *alike(
+        *advised(
             "the line begins at another limit than the docstring's.",
             ("a much larger limit", lambda w: np.sin(w) < 0.05),
             ("a larger limit", lambda w: np.sin(w) < 1e-3),
@@ -557,7 +553,7 @@ def slerp_model(choose, start, end, t):
         ("lengths and directions mixed", (pulled, angle),
          "you turn the codes themselves: with different norms, the longer one pulls the direction to its side. Turn "
          "directions of length 1, and treat the norm apart."),
-        *alike(
+        *advised(
             "norms and way are right, not the speed: a straight line seen from the origin turns fastest in its middle.",
             ("the line pushed out to the norm", (length * mixed / norm(mixed), right)),
             ("the line between the codes pushed out to the norm", (length * itself / norm(itself), right)),

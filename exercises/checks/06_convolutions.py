@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from checking import Function, Special
-from mistakes import Choose
+from mistakes import Choose, advised
 
 # --- Inputs ----------------------------------------------------------------------------------------------------------
 
@@ -85,11 +85,6 @@ def transposed(x, weight, bias, stride, padding, output_padding):
 # --- Mistakes about images and kernels -------------------------------------------------------------------------------
 
 
-def shared(advice, slips):
-    """Slips by name that are told the same."""
-    return [(name, value, advice) for name, value in slips.items()]
-
-
 def image_read(choose, x):
     n, c, h, w = x.shape
     number = np.arange(c)[:, None, None]
@@ -101,26 +96,26 @@ def image_read(choose, x):
 
     return choose(
         lambda: x,
-        *shared("the pixels are mixed up before they are used: a reshape does not move an axis.", {
+        *advised("the pixels are mixed up before they are used: a reshape does not move an axis.", {
             "x reshaped to (N, H, W, C)": lambda: x.reshape(n, h, w, c).transpose(0, 3, 1, 2),
             "x reshaped to (N, C, W, H)": lambda: x.reshape(n, c, w, h).swapaxes(2, 3),
             "x transposed, but not its shape": lambda: x.swapaxes(2, 3).reshape(x.shape),
             "x with its channels last, but not its shape": lambda: x.transpose(0, 2, 3, 1).reshape(x.shape),
             "images and channels of x by reshape": lambda: x.swapaxes(0, 1).reshape(x.shape),
         }),
-        *shared("the axes of x are (N, C, H, W): you take one for another.", {
+        *advised("the axes of x are (N, C, H, W): you take one for another.", {
             "images and channels of x exchanged": lambda: x.swapaxes(0, 1),
             "x read as (N, H, W, C)": lambda: x.transpose(0, 3, 1, 2),
         }),
-        *shared("one of the axes of x is turned round before anything is done with it.", {
+        *advised("one of the axes of x is turned round before anything is done with it.", {
             "the image upside down": lambda: x[:, :, ::-1],
             "the channels of the image backwards": lambda: x[:, ::-1],
         }),
-        *shared("not every pixel of x has its part in the result. Which ones do you leave out?", {
+        *advised("not every pixel of x has its part in the result. Which ones do you leave out?", {
             "the image without its first row and column": lambda: without(0),
             "the image without its last row and column": lambda: without(-1),
         }),
-        *shared("only one channel of the image counts in yours: do the others come in, or does one replace another?", {
+        *advised("only one channel of the image counts in yours: do the others come in, or does one replace another?", {
             "only the first channel": lambda: x * (number == 0),
             "only the last channel": lambda: x * (number == c - 1),
         }),
@@ -137,7 +132,7 @@ def bordered(choose, x, k, stride, padding):
         ((p, p), (p, p)),
         ("forgotten padding", ((0, 0), (0, 0)),
          "nothing of the border of zeros is used: your patches never reach over the edge."),
-        *shared("your patches do not reach over all four edges of the image alike.", {
+        *advised("your patches do not reach over all four edges of the image alike.", {
             "no border below and on the right": ((p, 0), (p, 0)),
             "no border above and on the left": ((0, p), (0, p)),
             "the whole border above and on the left": ((2 * p, 0), (2 * p, 0)),
@@ -145,7 +140,7 @@ def bordered(choose, x, k, stride, padding):
             "only the rows padded": ((p, p), (0, 0)),
             "only the columns padded": ((0, 0), (p, p)),
         }),
-        *shared("your border has another width than `padding` says.", {
+        *advised("your border has another width than `padding` says.", {
             "half the padding": ((half, p - half), (half, p - half)),
             "twice the padding": ((2 * p, 2 * p), (2 * p, 2 * p)),
             "padding times stride": ((p * stride, p * stride), (p * stride, p * stride)),
@@ -160,14 +155,14 @@ def bordered(choose, x, k, stride, padding):
     )  # fmt: skip
     others = choose(
         (0, 0),
-        *shared("you also padded the batch or the channels. Which axes of x run through the image?", {
+        *advised("you also padded the batch or the channels. Which axes of x run through the image?", {
             "padding of every axis": (p, p),
             "padding of the channels": (0, p),
         }),
     )  # fmt: skip
     mode = choose(
         {},
-        *shared("your border is not made of zeros. What should lie outside of the image?", {
+        *advised("your border is not made of zeros. What should lie outside of the image?", {
             "repeated edge": {"mode": "edge"},
             "mirrored border": {"mode": "reflect"},
             "border mirrored with its edge": {"mode": "symmetric"},
@@ -194,11 +189,11 @@ def count(choose, k, padding):
     p = padding
     return choose(
         lambda size, step: (size - k) // step + 1,
-        *shared("patches are missing where the last one just fits. Count them for a 3 x 3 image and a 3 x 3 kernel.", {
+        *advised("patches are missing where the last one just fits. Count them for a 3 x 3 image and a 3 x 3 kernel.", {
             "the last patch lost": lambda size, step: (size - k) // step,
             "the last patch lost where it just fits": lambda size, step: -((k - size) // step),
         }),
-        *shared("the number of patches is right for some sizes only. Where must the last patch begin to fit in?", {
+        *advised("the number of patches is right for some sizes only. Where must the last patch begin to fit in?", {
             "one added before the division": lambda size, step: (size - k + 1) // step,
             "counted from edge to edge of the image": lambda size, step: (size - 2 * p) // step,
             "counted from edge to edge, rounded up": lambda size, step: -((2 * p - size) // step),
@@ -225,13 +220,13 @@ def windows(choose, x, k, stride, padding):
          "your patches never overlap: they lie one kernel apart. Which argument says how far they should?"),
         ("patches one pixel apart", ((1, 1), (s, s)),
          "there are as many patches as there should be, but they lie one pixel apart."),
-        *shared("one of the two directions does not move by the stride.", {
+        *advised("one of the two directions does not move by the stride.", {
             "stride down only": ((s, 1), (s, 1)),
             "stride to the right only": ((1, s), (1, s)),
             "one pixel apart to the right, with the right count": ((s, 1), (s, s)),
             "one pixel apart downwards, with the right count": ((1, s), (s, s)),
         }),
-        *shared("two neighbouring patches do not lie one stride apart.", {
+        *advised("two neighbouring patches do not lie one stride apart.", {
             "twice the stride": ((2 * s, 2 * s), (2 * s, 2 * s)),
             "a stride one too large": ((s + 1, s + 1), (s + 1, s + 1)),
             "a stride one too small": ((max(s - 1, 1),) * 2, (max(s - 1, 1),) * 2),
@@ -240,7 +235,7 @@ def windows(choose, x, k, stride, padding):
     )  # fmt: skip
     gap = choose(
         1,
-        *shared("the pixels of a patch do not lie side by side in yours. What moves by the stride?", {
+        *advised("the pixels of a patch do not lie side by side in yours. What moves by the stride?", {
             "gaps of a stride within the patch": s,
             "gaps of a pixel within the patch": 2,
             "the same pixel everywhere in the patch": 0,
@@ -250,7 +245,7 @@ def windows(choose, x, k, stride, padding):
     left_over = [(size - reach) % s for size in p.shape[2:]]
     starts = choose(
         (0, 0),
-        *shared("the first patch does not begin in the corner of the border.", {
+        *advised("the first patch does not begin in the corner of the border.", {
             "the first patch at pixel 1": (1, 1),
             "the first patch after a stride": (s - 1, s - 1),
             "left over above and on the left": left_over,
@@ -298,7 +293,7 @@ def levelled(choose, cut):
     """Patches that are changed one by one."""
     return choose(
         lambda: cut,
-        *shared("each patch is changed before it is used. It should hold the pixels as they are.", {
+        *advised("each patch is changed before it is used. It should hold the pixels as they are.", {
             "each patch less its mean": lambda: cut - cut.mean((1, 4, 5), keepdims=True),
             "each patch of length 1": lambda: cut / np.sqrt((cut**2).sum((1, 4, 5), keepdims=True)),
         }),
@@ -357,7 +352,7 @@ ALL = FEW + [
 def im2col_model(choose, x, kernel, stride, padding):
     k = choose(
         kernel,
-        *shared("your patches have another size than `kernel` says.", {
+        *advised("your patches have another size than `kernel` says.", {
             "patches a pixel too small": kernel - 1,
             "patches a pixel too large": kernel + 1,
             "patches of 3 pixels always": 3,
@@ -368,7 +363,7 @@ def im2col_model(choose, x, kernel, stride, padding):
     cut = blanks(choose, cut, {"channel": 1, "row of patches": 2, "column of patches": 3, "image": 0} | patch)
     cut = choose(
         lambda: cut,
-        *shared("you reduce the channels to one. A patch holds the pixels of each.", {
+        *advised("you reduce the channels to one. A patch holds the pixels of each.", {
             "summed over the channels": lambda cut=cut: cut.sum(1, keepdims=True),
             "averaged over the channels": lambda cut=cut: cut.mean(1, keepdims=True),
         }),
@@ -381,17 +376,17 @@ def im2col_model(choose, x, kernel, stride, padding):
         ((0, *order), (n, length, number)),
         ("rows instead of columns", ((0, *across, *inside), (n, number, length)),
          "each patch is a row of your matrix. The kernels are multiplied from the left."),
-        *shared("the patches of all images lie in one matrix. Keep the images apart, in the first axis.", {
+        *advised("the patches of all images lie in one matrix. Keep the images apart, in the first axis.", {
             "images in one matrix, one after the other": ((*inside, 0, *across), (length, n * number)),
             "images in one matrix, place by place": ((*inside, *across, 0), (length, n * number)),
             "all patches as rows of one matrix": ((0, *across, *inside), (n * number, length)),
         }),
-        *shared("the patches of different images are mixed: a reshape does not bring the images to the front.", {
+        *advised("the patches of different images are mixed: a reshape does not bring the images to the front.", {
             "images mixed": ((*inside, 0, *across), (n, length, number)),
             "images mixed place by place": ((*inside, *across, 0), (n, length, number)),
             "rows of all images reshaped": ((*across, 0, *inside), (n, length, number)),
         }),
-        *shared("the axes are not those of one matrix for each image, with a patch in each column.", {
+        *advised("the axes are not those of one matrix for each image, with a patch in each column.", {
             "places not merged": ((0, *inside, *across), (n, length, rows, columns)),
             "pixels not merged": ((0, *inside, *across), (n, c, k, k, number)),
             "channels not merged": ((0, *inside, *across), (n, c, k * k, number)),
@@ -432,7 +427,7 @@ def weight_read(choose, weight):
         lambda: weight,
         ("the two first axes of weight exchanged", lambda: weight.swapaxes(0, 1),
          "you take the first two axes of weight for each other. Your code runs only where they are equally long."),
-        *shared("the numbers of several kernels are mixed: a reshape does not transpose.", {
+        *advised("the numbers of several kernels are mixed: a reshape does not transpose.", {
             "weight transposed by reshape": lambda: weight.reshape(-1, a).T.reshape(a, b, k, k),
             "weight's two first axes reshaped": lambda: weight.reshape(b, a, k, k).swapaxes(0, 1),
             "weight read as (k, k, B, A)": lambda: weight.reshape(k, k, b, a).transpose(3, 2, 0, 1),
@@ -443,17 +438,17 @@ def weight_read(choose, weight):
             "weight as (B, k, k, A), then reshaped": lambda: weight.transpose(1, 2, 3, 0).reshape(weight.shape),
             "all axes of weight transposed, then reshaped": lambda: weight.T.reshape(weight.shape),
         }),
-        *shared("the numbers within your kernels are in another order than the pixels they are multiplied with.", {
+        *advised("the numbers within your kernels are in another order than the pixels they are multiplied with.", {
             "weight with its channels last": lambda: weight.transpose(0, 2, 3, 1).reshape(weight.shape),
             "the inner axes of weight backwards": lambda: weight.transpose(0, 3, 2, 1).reshape(weight.shape),
         }),
-        *shared("some axes of weight are turned round. Nothing is flipped here.", {
+        *advised("some axes of weight are turned round. Nothing is flipped here.", {
             "weight turned in all axes": lambda: weight[::-1, ::-1, ::-1, ::-1],
             "both channels of weight backwards": lambda: weight[::-1, ::-1],
         }),
         ("the kernel's axes swapped", lambda: weight.swapaxes(2, 3),
          "your kernels are mirrored at their diagonals: which axis of weight runs down the image?"),
-        *shared("you reduce weight before it is used. Each of its numbers has its own partner.", {
+        *advised("you reduce weight before it is used. Each of its numbers has its own partner.", {
             "the kernels' values added up": lambda: weight.sum((2, 3), keepdims=True) + 0 * weight,
             "the kernels of all channels added up": lambda: weight.sum(1, keepdims=True) + 0 * weight,
             "kernels that add up to 1": lambda: weight / weight.sum((1, 2, 3), keepdims=True),
@@ -466,7 +461,7 @@ def weight_read(choose, weight):
 def factor(choose, c, k, what=""):
     return choose(
         1.0,
-        *shared(f"you average{what}. What does the definition do?", {
+        *advised(f"you average{what}. What does the definition do?", {
             f"mean over the channels{what}": 1 / c,
             f"mean over the kernel's pixels{what}": 1 / k**2,
             f"mean over the whole kernel{what}": 1 / (c * k**2),
@@ -479,7 +474,7 @@ def with_bias(choose, y, bias, c, k, where=1.0):
     flat = y.reshape(*y.shape[:2], -1)
     y = choose(
         lambda: y,
-        *shared("a sum is not begun anew in yours: it still holds what was added for the one before.", {
+        *advised("a sum is not begun anew in yours: it still holds what was added for the one before.", {
             "images added up one after the other": lambda y=y: y.cumsum(0),
             "output channels added up one after the other": lambda y=y: y.cumsum(1),
             "the pixels of a row added up one after the other": lambda y=y: y.cumsum(3),
@@ -492,24 +487,24 @@ def with_bias(choose, y, bias, c, k, where=1.0):
         lambda: y + b,
         ("bias forgotten", lambda: y + 0 * b,
          "where all the pixels are 0 your answer is 0. What should each output channel hold there?"),
-        *shared("the bias is added several times. It belongs to the output pixel.", {
+        *advised("the bias is added several times. It belongs to the output pixel.", {
             "bias for every input channel": lambda: y + c * b,
             "bias for every row of the kernel": lambda: y + k * b,
             "bias for every pixel of the kernel": lambda: y + k * k * b,
             "bias for every product": lambda: y + c * k * k * b,
             "bias for every image": lambda: y + len(y) * b,
         }),
-        *shared("the bias is added along the wrong axis. Which axis of the output does it belong to?", {
+        *advised("the bias is added along the wrong axis. Which axis of the output does it belong to?", {
             "bias along the width": lambda: y + bias,
             "bias along the height": lambda: y + bias[:, None],
             "bias along the images": lambda: y + bias[:, None, None, None],
         }),
-        *shared("the channels do not get each its own bias.", {
+        *advised("the channels do not get each its own bias.", {
             "the mean bias for all": lambda: y + bias.mean(),
             "all biases for all": lambda: y + bias.sum(),
             "a bias in the first channel only": lambda: y + b * (np.arange(len(bias)) == 0)[:, None, None],
         }),
-        *shared("the bias does not come in as a plain sum.", {
+        *advised("the bias does not come in as a plain sum.", {
             "multiplied by the bias": lambda: y * b,
             "bias divided by the size of a kernel": lambda: y + b / (c * k * k),
             "bias divided by the channels": lambda: y + b / c,
@@ -523,7 +518,7 @@ def laid_out(choose, y):
     n, o, rows, columns = y.shape
     axes, shape = choose(
         ((0, 1, 2, 3), y.shape),
-        *shared("the values are right and in the wrong places: a reshape does not move an axis.", {
+        *advised("the values are right and in the wrong places: a reshape does not move an axis.", {
             "output axes by reshape": ((0, 2, 3, 1), y.shape),
             "images and channels by reshape": ((1, 0, 2, 3), y.shape),
             "places before images by reshape": ((1, 2, 3, 0), y.shape),
@@ -532,7 +527,7 @@ def laid_out(choose, y):
         }),
         ("height and width swapped", ((0, 1, 2, 3), (n, o, columns, rows)),
          "right for square images only: the result is cut into W' rows. Which of the two comes first?"),
-        *shared("the values are right, but the axes are not (N, O, H', W').", {
+        *advised("the values are right, but the axes are not (N, O, H', W').", {
             "output with the channels last": ((0, 2, 3, 1), (n, rows, columns, o)),
             "output with the channels first": ((1, 0, 2, 3), (o, n, rows, columns)),
             "output with one long row for each channel": ((0, 1, 2, 3), (n, o, rows * columns)),
@@ -551,7 +546,7 @@ def conv2d_model(choose, x, weight, bias, stride, padding):
     cut = cut.transpose(0, *choose(RIGHT, *FEW[1:])).reshape(len(cut), c * k * k, rows * columns)
     y = choose(
         lambda: weight.reshape(len(weight), -1) @ cut,
-        *shared("you keep the largest of several numbers. What does the definition do with them?", {
+        *advised("you keep the largest of several numbers. What does the definition do with them?", {
             "the largest product": lambda: (weight.reshape(len(weight), -1, 1) * cut[:, None]).max(2),
             "the largest channel": lambda: np.einsum(
                 "ock,nckm->nocm", weight.reshape(len(weight), c, -1), cut.reshape(len(cut), c, k * k, -1)
@@ -599,13 +594,13 @@ def canvas(choose, stamps, stride, q):
          "your canvas is large enough, but the stamps lie one pixel apart. Where does pixel (i, j) put its stamp?"),
         ("stamps side by side", ((k, k), (k, k)),
          "your stamps never overlap: they lie one kernel apart. Which argument says how far they should?"),
-        *shared("one of the two directions does not move by the stride.", {
+        *advised("one of the two directions does not move by the stride.", {
             "stride down only": ((s, 1), (s, 1)),
             "stride to the right only": ((1, s), (1, s)),
             "one pixel apart to the right, on the right canvas": ((s, 1), (s, s)),
             "one pixel apart downwards, on the right canvas": ((1, s), (s, s)),
         }),
-        *shared("two neighbouring stamps do not lie one stride apart: how many zeros lie between two pixels?", {
+        *advised("two neighbouring stamps do not lie one stride apart: how many zeros lie between two pixels?", {
             "twice the stride": ((2 * s, 2 * s), (2 * s, 2 * s)),
             "a stride one too large": ((s + 1, s + 1), (s + 1, s + 1)),
             "a stride one too small": ((max(s - 1, 1),) * 2, (max(s - 1, 1),) * 2),
@@ -618,15 +613,15 @@ def canvas(choose, stamps, stride, q):
          "the output is too small by output_padding pixels in each direction."),
         ("output_padding on the wrong side", ((q, 0), (q, 0)),
          "the whole image is moved. The extra pixels belong at the bottom and on the right."),
-        *shared("the extra pixels lie on all sides. Where do they belong?", {
+        *advised("the extra pixels lie on all sides. Where do they belong?", {
             "output_padding on both sides": ((q, q), (q, q)),
             "output_padding shared out to both sides": ((q // 2, q - q // 2), (q // 2, q - q // 2)),
         }),
-        *shared("the extra pixels belong at the bottom and on the right, in both directions alike.", {
+        *advised("the extra pixels belong at the bottom and on the right, in both directions alike.", {
             "output_padding at the bottom only": ((0, q), (0, 0)),
             "output_padding on the right only": ((0, 0), (0, q)),
         }),
-        *shared("the number of extra pixels is not what `output_padding` says.", {
+        *advised("the number of extra pixels is not what `output_padding` says.", {
             "output_padding twice": ((0, 2 * q), (0, 2 * q)),
             "output_padding times stride": ((0, q * s), (0, q * s)),
             "output_padding always 1": ((0, 1), (0, 1)),
@@ -635,7 +630,7 @@ def canvas(choose, stamps, stride, q):
     )  # fmt: skip
     more = choose(
         0,
-        *shared("your canvas has another size: how far are the first and the last of H stamps apart?", {
+        *advised("your canvas has another size: how far are the first and the last of H stamps apart?", {
             "a canvas one pixel too large": 1,
             "a canvas one stride too large": s,
             "a canvas a stride less one too large": s - 1,
@@ -644,7 +639,7 @@ def canvas(choose, stamps, stride, q):
     )  # fmt: skip
     moved = choose(
         0,
-        *shared("the whole image is moved: where does the first pixel put its stamp?", {
+        *advised("the whole image is moved: where does the first pixel put its stamp?", {
             "zeros before each pixel": s - 1,
             "moved by one pixel": 1,
         }),
@@ -660,7 +655,7 @@ def canvas(choose, stamps, stride, q):
     )
     meet, ground, order = choose(
         (np.add, 0.0, 1),
-        *shared("where two stamps overlap, only one of them is left. What should happen to both?", {
+        *advised("where two stamps overlap, only one of them is left. What should happen to both?", {
             "overwritten stamps": (lambda there, stamp: stamp, 0.0, -1),
             "overwritten places": (lambda there, stamp: stamp, 0.0, 1),
             "the first stamp stays": (lambda there, stamp: np.where(there == 0, stamp, there), 0.0, 1),
@@ -700,7 +695,7 @@ def canvas(choose, stamps, stride, q):
         y = sum(np.pad(y, ((0, 0), (0, 0), (i, 0), (j, 0)))[:, :, :high, :wide] for i, j in np.ndindex(s, s))
     biased = choose(
         lambda: np.ones((1, 1, high, wide)),
-        *shared("some pixels lack the bias: those that no stamp reaches, or that are 0 without it.", {
+        *advised("some pixels lack the bias: those that no stamp reaches, or that are 0 without it.", {
             "bias on the stamps only": lambda: number() > 0,
             "bias only where the sum is not 0": lambda: y != 0,
             "bias before output_padding": inner,
@@ -716,7 +711,7 @@ def cropped(choose, y, biased, k, stride, padding, q, h, w):
         ((p, p), (p, p)),
         ("padding not cropped", ((0, 0), (0, 0)),
          "the output is too large. The forward convolution adds a border of zeros; what does its transpose do?"),
-        *shared("what is cut off does not lie on all four sides, as wide on each.", {
+        *advised("what is cut off does not lie on all four sides, as wide on each.", {
             "padding cropped above and on the left only": ((p, 0), (p, 0)),
             "padding cropped below and on the right only": ((0, p), (0, p)),
             "padding cropped twice above and on the left": ((2 * p, 0), (2 * p, 0)),
@@ -726,7 +721,7 @@ def cropped(choose, y, biased, k, stride, padding, q, h, w):
         }),
         ("padding the wrong way round", ((k - 1 - p, k - 1 - p), (k - 1 - p, k - 1 - p)),
          "more padding makes your output larger. Should it?"),
-        *shared("what is taken off at the edges has another width than `padding` says.", {
+        *advised("what is taken off at the edges has another width than `padding` says.", {
             "twice the padding cropped": ((2 * p, 2 * p), (2 * p, 2 * p)),
             "half the padding cropped": ((p // 2, p - p // 2), (p // 2, p - p // 2)),
             "padding times stride cropped": ((p * stride, p * stride), (p * stride, p * stride)),
@@ -766,7 +761,7 @@ def conv_transpose2d_model(choose, x, weight, bias, stride, padding, output_padd
     weight = factor(choose, c, k) * turned(choose, weight_read(choose, weight), "kernels")
     border, crop = choose(
         (0, padding),
-        *shared("you put zeros around the input, as a convolution does. The transpose must undo that border.", {
+        *advised("you put zeros around the input, as a convolution does. The transpose must undo that border.", {
             "padding added": (padding, 0),
             "padding added, and cropped from the output": (padding, padding),
             "padding added by the kernel less one": (k - 1, padding),
@@ -783,7 +778,7 @@ def conv_transpose2d_model(choose, x, weight, bias, stride, padding, output_padd
     right = product.reshape(n, o, k, k, h, w)
     stamps = choose(
         lambda: right,
-        *shared("the numbers of the stamps are mixed up: a reshape does not move an axis.", {
+        *advised("the numbers of the stamps are mixed up: a reshape does not move an axis.", {
             "stamps with the channels last": lambda: product.reshape(n, k, k, o, h, w).transpose(0, 3, 1, 2, 4, 5),
             "stamps with the pixels before them": lambda: product.reshape(n, o, h, w, k, k).transpose(0, 1, 4, 5, 2, 3),
             "stamps with the pixels first": lambda: product.reshape(n, h, w, o, k, k).transpose(0, 3, 4, 5, 1, 2),
@@ -806,7 +801,7 @@ def conv_transpose2d_model(choose, x, weight, bias, stride, padding, output_padd
         lambda: y,
         ("output_padding left blank", lambda y=y: y * inner,
          "your extra pixels hold nothing but the bias, though some stamps reach there. What do you crop first?"),
-        *shared("no stamp reaches the edge of your output: is an inequality strict that should not be?", {
+        *advised("no stamp reaches the edge of your output: is an inequality strict that should not be?", {
             "no stamp in the first row and column": lambda y=y: y * ((rows > 0) & (columns > 0)),
             "no stamp in the last row and column": lambda y=y: y * ((rows < rows[-1]) & (columns < columns[-1])),
         }),
@@ -815,7 +810,7 @@ def conv_transpose2d_model(choose, x, weight, bias, stride, padding, output_padd
     edge = np.minimum(rows, len(rows) - q - 1), np.minimum(columns, len(columns) - q - 1)
     y = choose(
         lambda: y,
-        *shared("no stamp reaches your extra pixels, though some should. What do you crop first?", {
+        *advised("no stamp reaches your extra pixels, though some should. What do you crop first?", {
             "output_padding left at zero": lambda y=y: y * inner,
             "output_padding repeats the edge": lambda y=y: y[:, :, *edge],
         }),

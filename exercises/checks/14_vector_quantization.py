@@ -10,6 +10,7 @@ import torch
 from scipy.stats import entropy
 
 from checking import Function, Special
+from mistakes import advised
 
 # --- Inputs ----------------------------------------------------------------------------------------------------------
 
@@ -101,11 +102,6 @@ def running_means(counts, sums, vectors, codes, decay):
 # --- What may be done instead ----------------------------------------------------------------------------------------
 
 
-def told(advice, slips):
-    """Slips with the same advice, from a dictionary of their values."""
-    return [(name, value, advice) for name, value in slips.items()]
-
-
 def nearest_model(choose, vectors, codebook):
     difference = vectors[:, None] - codebook  # (M, K, D)
     dots, squared, d = vectors @ codebook.T, (codebook**2).sum(1), codebook.shape[1]
@@ -118,31 +114,31 @@ def nearest_model(choose, vectors, codebook):
 
     distance = choose(
         lambda: squares(vectors, codebook),
-        *told("a term is missing: long entries win, or the short ones.", {
+        *advised("a term is missing: long entries win, or the short ones.", {
             "the largest dot product": lambda: -dots,
             "the smallest dot product": lambda: dots,
             "the size of the dot product": lambda: -np.abs(dots),
             "the length of the entry alone": lambda: squared + 0 * dots,
         }),
-        *told("expand the square again: how often does the dot product appear, and with which sign?", {
+        *advised("expand the square again: how often does the dot product appear, and with which sign?", {
             "the missing two": lambda: squared - dots,
             "too much of the dot product": lambda: squared - 4 * dots,
             "the sign of the dot product": lambda: squared + 2 * dots,
         }),
-        *told("expand the square again: is each term of it a sum, and is it squared?", {
+        *advised("expand the square again: is each term of it a sum, and is it squared?", {
             "a length not squared": lambda: np.sqrt(squared) - 2 * dots,
             "a mean beside a sum": lambda: squared / d - 2 * dots,
             "a sum beside a mean": lambda: squared - 2 * dots / d,
             "the dot product squared": lambda: squared - 2 * dots**2,
         }),
-        *told("you compare directions. Two entries in one direction can be far apart.", {
+        *advised("you compare directions. Two entries in one direction can be far apart.", {
             "cosine similarity": lambda: -dots / np.sqrt(squared),
             "the opposite direction": lambda: dots / np.sqrt(squared),
             "the correlation": lambda: -unit(vectors - vectors.mean(1, keepdims=True))
             @ unit(codebook - codebook.mean(1, keepdims=True)).T,
             "vectors of length 1": lambda: squares(unit(vectors), codebook),
         }),
-        *told("that is another distance, for which other entries are the nearest.", {
+        *advised("that is another distance, for which other entries are the nearest.", {
             "absolute differences": lambda: np.abs(difference).sum(2),
             "the third power": lambda: (np.abs(difference) ** 3).sum(2),
             "the fourth power": lambda: (difference**4).sum(2),
@@ -154,13 +150,13 @@ def nearest_model(choose, vectors, codebook):
             "in units of the codebook's spread": lambda: squares(vectors / codebook.std(0), codebook / codebook.std(0)),
             "divided by the length of the entry": lambda: squares(vectors, codebook) / np.sqrt(squared),
         }),
-        *told("differences of opposite sign cancel: what makes a distance of each of them?", {
+        *advised("differences of opposite sign cancel: what makes a distance of each of them?", {
             "differences not squared": lambda: difference.sum(2),
             "differences not squared, the other way round": lambda: -difference.sum(2),
             "the square of the sum": lambda: difference.sum(2) ** 2,
             "cubes": lambda: (difference**3).sum(2),
         }),
-        *told("not all the numbers of a vector count in your distance.", {
+        *advised("not all the numbers of a vector count in your distance.", {
             "the first number only": lambda: difference[:, :, 0] ** 2,
             "the last number only": lambda: difference[:, :, -1] ** 2,
             "without the first number": lambda: (difference[:, :, 1:] ** 2).sum(2),
@@ -168,11 +164,11 @@ def nearest_model(choose, vectors, codebook):
             "the first two numbers only": lambda: (difference[:, :, :2] ** 2).sum(2),
             "the first three numbers only": lambda: (difference[:, :, :3] ** 2).sum(2),
         }),
-        *told("which axis of the differences holds the numbers of a vector?", {
+        *advised("which axis of the differences holds the numbers of a vector?", {
             "summed over the entries": lambda: (difference**2).sum(1),
             "summed over the vectors": lambda: (difference**2).sum(0),
         }),
-        *told("you round, so that many entries look alike.", {
+        *advised("you round, so that many entries look alike.", {
             "distances cut to whole numbers": lambda: np.floor(squares(vectors, codebook) ** 0.5),
             "squares cut to whole numbers": lambda: np.floor(squares(vectors, codebook)),
             "numbers cut to integers": lambda: squares(np.trunc(vectors), np.trunc(codebook)),
@@ -197,17 +193,17 @@ def nearest_model(choose, vectors, codebook):
         ("the farthest entry", lambda: distance.argmax(1), "you pick the entry that is farthest away."),
         ("the second nearest", lambda: distance.argsort(1)[:, 1], "there is an entry that is nearer than yours."),
         ("counted from one", lambda: index + 1, "you count the entries from one. NumPy does not."),
-        *told("one index per entry comes out. It should be one per vector: along which axis do you look?", {
+        *advised("one index per entry comes out. It should be one per vector: along which axis do you look?", {
             "the wrong axis": lambda: distance.argmin(0),
             "the farthest along the wrong axis": lambda: distance.argmax(0),
         }),
-        *told("you return how far an entry is. Which one is the nearest?", {
+        *advised("you return how far an entry is. Which one is the nearest?", {
             "the least square": lambda: least,
             "the least distance": lambda: np.sqrt(least),
             "all squares": lambda: distance,
             "all distances": lambda: np.sqrt(distance),
         }),
-        *told("one integer per vector is asked for, the place of the nearest entry in the codebook.", {
+        *advised("one integer per vector is asked for, the place of the nearest entry in the codebook.", {
             "all entries in order": lambda: distance.argsort(1),
             "the ranks": lambda: distance.argsort(1).argsort(1),
             "the entry itself": lambda: codebook.take(index, 0, mode="clip"),
@@ -215,18 +211,18 @@ def nearest_model(choose, vectors, codebook):
             "the number of the vector": lambda: np.arange(len(index)),
             "how often each entry is chosen": lambda: np.bincount(index, minlength=len(columns)),
         }),
-        *told("one choice is made for the whole batch. Each vector has its own.", {
+        *advised("one choice is made for the whole batch. Each vector has its own.", {
             "one place for all distances": lambda: distance.argmin(),
             "one least distance for all": lambda: distance.min(),
             "one entry for the batch": lambda: distance.sum(0).argmin() + 0 * index,
             "one index for the batch": lambda: distance.sum(0).argmin(),
             "a single zero": lambda: np.array(0),
         }),
-        *told("the best distance so far is not forgotten when the next vector comes.", {
+        *advised("the best distance so far is not forgotten when the next vector comes.", {
             "the record carried over": lambda: index[np.maximum.accumulate(np.where(record, np.arange(len(index)), 0))],
             "the record carried over, the index not": lambda: np.where(record, index, 0),
         }),
-        *told("with what is each entry compared, and is the best so far renewed?", {
+        *advised("with what is each entry compared, and is the best so far renewed?", {
             "the last that is nearer than the first": lambda: np.where(nearer, columns, 0).max(1),
             "the first that is nearer than the first": lambda: nearer.argmax(1),
             "the last that is nearer than the one before": lambda: np.where(
@@ -244,21 +240,21 @@ def straight_through_model(choose, z_e, z_q):
     value = choose(
         z_q,
         ("the encoder's value", z_e, "the decoder would see z_e, as if nothing had been quantised."),
-        *told("z_e is left in the value. The decoder should see z_q alone.", {
+        *advised("z_e is left in the value. The decoder should see z_q alone.", {
             "the average of both": (z_e + z_q) / 2,
             "the sum of both": z_e + z_q,
             "the product of both": z_e * z_q,
         }),
-        *told("the value is the error of the quantisation. The decoder should see z_q.", {
+        *advised("the value is the error of the quantisation. The decoder should see z_q.", {
             "the difference alone": step,
             "the difference alone, turned round": -step,
         }),
-        *told("where does the step start, and where does it lead?", {
+        *advised("where does the step start, and where does it lead?", {
             "the difference the wrong way round": z_e - step,
             "the step twice": z_q + step,
             "the step without its sign": z_e + step.abs(),
         }),
-        *told("the step from z_e to z_q is cut off or rounded.", {
+        *advised("the step from z_e to z_q is cut off or rounded.", {
             **{f"a step of at most {most:g}": z_e + step.clamp(-most, most) for most in (0.1, 0.5, 1.0)},
             "a step of whole numbers": z_e + step.round(),
             "the sign of the step": z_e + step.sign(),
@@ -270,7 +266,7 @@ def straight_through_model(choose, z_e, z_q):
         lambda: z_e,
         ("nothing for the encoder", lambda: 0 * z_e, "nothing reaches the encoder: is z_e cut off, or does it cancel?"),
         ("minus the gradient", lambda: -z_e, "the encoder gets the gradient with the wrong sign."),
-        *told("the encoder should get the gradient as it is, no more and no less.", {
+        *advised("the encoder should get the gradient as it is, no more and no less.", {
             "half the gradient": lambda: z_e / 2,
             "twice the gradient": lambda: 2 * z_e,
             "the gradient over all numbers": lambda: z_e / z_e.numel(),
@@ -285,11 +281,11 @@ def straight_through_model(choose, z_e, z_q):
             / e.norm(dim=-1, keepdim=True).clamp_min(1e-30) * z_e,
             "the gradient times the ratio of all lengths": lambda: q.norm() / e.norm().clamp_min(1e-30) * z_e,
         }),
-        *told("the encoder's gradient passes through a function on its way. It should come as it is.", {
+        *advised("the encoder's gradient passes through a function on its way. It should come as it is.", {
             f"the gradient through {words}": lambda function=function: function(z_e)
             for words, function in CARRIERS.items()
         }),
-        *told("the encoder's gradient is mixed with that of other numbers. Each should come as it is.", {
+        *advised("the encoder's gradient is mixed with that of other numbers. Each should come as it is.", {
             "the mean gradient over the rows": lambda: z_e.mean(0, keepdim=True).expand_as(z_e),
             "the mean gradient over the columns": lambda: z_e.mean(-1, keepdim=True).expand_as(z_e),
             "the mean gradient for all": lambda: z_e.mean().expand_as(z_e),
@@ -297,7 +293,7 @@ def straight_through_model(choose, z_e, z_q):
     )()  # fmt: skip
     to_codebook = choose(
         0 * z_q,
-        *told("z_q gets a gradient as well: the codebook would follow the decoder, or flee from it.", {
+        *advised("z_q gets a gradient as well: the codebook would follow the decoder, or flee from it.", {
             "a gradient for the codebook too": z_q,
             "minus the gradient for the codebook": -z_q,
             "half the gradient for the codebook": z_q / 2,
@@ -334,24 +330,24 @@ def straight_through_terms(z_e, z_q):
 
 
 WEIGHTS = [  # of the old, of the new: functions of the decay
-    *told("the old value is forgotten too fast. Which of the two does the decay belong to?", {
+    *advised("the old value is forgotten too fast. Which of the two does the decay belong to?", {
         "the decay the wrong way round": lambda g: (1 - g, g),
     }),
-    *told("the two weights must add up to one.", {
+    *advised("the two weights must add up to one.", {
         "the new part at full weight": lambda g: (g, 1.0),
         "both at full weight": lambda g: (1.0, 1.0),
         "the old value at full weight": lambda g: (1.0, 1 - g),
         "both weighted by the decay": lambda g: (g, g),
     }),
-    *told("the old value has no say: where is the memory?", {"the new part alone": lambda g: (0.0, 1.0)}),
-    *told("the batch has no say: what does the new part add?", {
+    *advised("the old value has no say: where is the memory?", {"the new part alone": lambda g: (0.0, 1.0)}),
+    *advised("the batch has no say: what does the new part add?", {
         "the old value as it was": lambda g: (1.0, 0.0),
         "the old value alone, faded": lambda g: (g, 0.0),
     }),
 ]  # fmt: skip
 OF_BOTH = [
     *WEIGHTS,
-    *told("the two weights must add up to one.", {
+    *advised("the two weights must add up to one.", {
         "the old value at full weight, the decay at the new part": lambda g: (1.0, g),
         "both weighted by the rest": lambda g: (1 - g, 1 - g),
         "the new part subtracted": lambda g: (g, g - 1),
@@ -369,19 +365,19 @@ def ema_model(choose, counts, sums, vectors, codes, decay):
     chosen = (codes == places[:, None]).astype(float)  # (K, M)
     chosen = choose(
         lambda: chosen,
-        *told("what happens when a code comes twice in the batch?", {
+        *advised("what happens when a code comes twice in the batch?", {
             "the last of repeated codes": lambda: chosen * (chosen[:, ::-1].cumsum(1)[:, ::-1] == 1),
             "the first of repeated codes": lambda: chosen * (chosen.cumsum(1) == 1),
         }),
-        *told("not all the vectors of the batch count: where does the range start, and where does it end?", {
+        *advised("not all the vectors of the batch count: where does the range start, and where does it end?", {
             "without the last vector": lambda: chosen * (np.arange(m) < m - 1),
             "without the first vector": lambda: chosen * (np.arange(m) > 0),
         }),
-        *told("the codes go to the wrong entries: has the first entry index 0 or 1?", {
+        *advised("the codes go to the wrong entries: has the first entry index 0 or 1?", {
             "codes counted from one": lambda: np.roll(chosen, -1, 0),
             "codes counted from one, the first lost": lambda: np.roll(chosen, -1, 0) * (places < k - 1)[:, None],
         }),
-        *told("for each entry, only the vectors that chose it should count.", {
+        *advised("for each entry, only the vectors that chose it should count.", {
             "all vectors for each entry": lambda: np.ones_like(chosen),
             "all but those that chose it": lambda: 1 - chosen,
             "codes in another order than the vectors": lambda: chosen[:, ::-1],
@@ -392,7 +388,7 @@ def ema_model(choose, counts, sums, vectors, codes, decay):
     nobody, used = number == 0, np.maximum(number, 1)
     n = choose(
         lambda: number,
-        *told("n_k is the number of vectors of the batch that chose entry k.", {
+        *advised("n_k is the number of vectors of the batch that chose entry k.", {
             "shares of the batch for numbers": lambda: number / m,
             "one for each used code": lambda: np.minimum(number, 1.0),
             "one too many for each": lambda: number + 1,
@@ -405,7 +401,7 @@ def ema_model(choose, counts, sums, vectors, codes, decay):
     )()  # fmt: skip
     v = choose(
         lambda: total,
-        *told("the new part of a sum is the sum of the vectors that chose the entry, undivided.", {
+        *advised("the new part of a sum is the sum of the vectors that chose the entry, undivided.", {
             "means of the vectors for sums": lambda: total / used[:, None],
             "means of the vectors for sums, NaN for none": lambda: total / number[:, None],
             "sums over the size of the batch": lambda: total / m,
@@ -413,7 +409,7 @@ def ema_model(choose, counts, sums, vectors, codes, decay):
             "the old entry for the vectors": lambda: number[:, None] * old,
             "distances from the old entry": lambda: total - number[:, None] * old,
         }),
-        *told("for each entry, only the vectors that chose it should count.", {
+        *advised("for each entry, only the vectors that chose it should count.", {
             "the sum of the whole batch for each": lambda: 0 * total + vectors.sum(0),
             "the mean of the whole batch for each": lambda: 0 * total + vectors.mean(0),
         }),
@@ -434,21 +430,21 @@ def ema_model(choose, counts, sums, vectors, codes, decay):
 
     new_counts, new_sums = choose(
         lambda: after,
-        *told("what do the formulas say for an entry that nobody chose, for which n_k = 0?", {
+        *advised("what do the formulas say for an entry that nobody chose, for which n_k = 0?", {
             "unused entries do not fade": lambda: but(nobody),
             "unused entries do not fade in the counts": lambda: (but(nobody)[0], after[1]),
             "unused entries do not fade in the sums": lambda: (after[0], but(nobody)[1]),
             "entries beyond the largest code do not fade": lambda: but(places > codes.max()),
         }),
-        *told("one entry stays as it was: where does the range start, and where does it end?", {
+        *advised("one entry stays as it was: where does the range start, and where does it end?", {
             "the last entry not updated": lambda: but(places == k - 1),
             "the first entry not updated": lambda: but(places == 0),
         }),
-        *told("the whole batch is one step: how often is an old value faded?", {
+        *advised("the whole batch is one step: how often is an old value faded?", {
             "a decay for every vector of an entry": lambda: one_by_one(counts, sums, vectors, chosen, decay, chosen),
             "a decay for every vector": lambda: one_by_one(counts, sums, vectors, chosen, decay, np.ones_like(chosen)),
         }),
-        *told("running means need not be whole numbers, and may be below 1.", {
+        *advised("running means need not be whole numbers, and may be below 1.", {
             "counts rounded": lambda: (np.round(after[0]), after[1]),
             "counts cut to whole numbers": lambda: (np.floor(after[0]), after[1]),
             "sums cut to whole numbers": lambda: (after[0], np.trunc(after[1])),
@@ -459,7 +455,7 @@ def ema_model(choose, counts, sums, vectors, codes, decay):
     )()  # fmt: skip
     divisor = choose(
         lambda: new_counts,
-        *told("the codebook is divided by something else than the new count of each entry.", {
+        *advised("the codebook is divided by something else than the new count of each entry.", {
             "divided by the old counts": lambda: counts,
             "divided by the faded old counts": lambda: decay * counts,
             "divided by the numbers of the batch": lambda: number,
@@ -484,18 +480,18 @@ def ema_model(choose, counts, sums, vectors, codes, decay):
     mean = total / used[:, None]
     book = choose(
         lambda: new_sums / divisor,
-        *told("the codebook should be made of the new sums and counts.", {
+        *advised("the codebook should be made of the new sums and counts.", {
             "the old codebook": lambda: old,
             "the old sums in the codebook": lambda: sums / divisor,
             "the faded old sums in the codebook": lambda: decay * sums / divisor,
         }),
-        *told("the codebook is made of this batch alone: where is the memory?", {
+        *advised("the codebook is made of this batch alone: where is the memory?", {
             "the sums of the batch in the codebook": lambda: total / divisor,
             "the means of the batch": lambda: total / number[:, None],
             "the means of the batch, else zero": lambda: mean,
             "the means of the batch, else the old entry": lambda: else_old(mean),
         }),
-        *told("you average entries. The memory is in the sums and counts: the codebook is their quotient.", {
+        *advised("you average entries. The memory is in the sums and counts: the codebook is their quotient.", {
             "a running mean of entries": lambda: blended(mean),
             "a running mean of used entries": lambda: else_old(blended(mean)),
             "the new codebook averaged with the old": lambda: blended(new_sums / divisor),
@@ -507,10 +503,10 @@ def ema_model(choose, counts, sums, vectors, codes, decay):
     outputs = new_counts, new_sums, book
     return choose(
         outputs,
-        *told("the three come in another order than the docstring says.", {
+        *advised("the three come in another order than the docstring says.", {
             name: tuple(outputs[i] for i in order) for name, order in ORDERS.items()
         }),
-        *told("not all that is returned is from after the step.", {
+        *advised("not all that is returned is from after the step.", {
             "the old counts returned": (counts, new_sums, book),
             "the old sums returned": (new_counts, sums, book),
             "the old counts and sums returned": (counts, sums, book),
@@ -556,7 +552,7 @@ def perplexity_model(choose, counts):
         ("zeros left in", numbers >= 0, "what is 0 times log 0 for NumPy? An entry with count 0 should add nothing."),
         ("counts up to 1 left out", numbers > 1, "an entry with a count of 1 adds nothing in yours."),
         ("counts below 1 left out", numbers >= 1, "an entry with a count below 1 adds nothing in yours. Should it?"),
-        *told("not all the entries count in your sum: where does the range start, and where does it end?", {
+        *advised("not all the entries count in your sum: where does the range start, and where does it end?", {
             "without the last entry": (numbers > 0) & (np.arange(len(numbers)) < len(numbers) - 1),
             "without the first entry": (numbers > 0) & (np.arange(len(numbers)) > 0),
         }),
@@ -564,7 +560,7 @@ def perplexity_model(choose, counts):
     c = numbers[kept]
     share = choose(
         c / numbers.sum(),
-        *told("p log p is for shares: do yours add up to one?", {
+        *advised("p log p is for shares: do yours add up to one?", {
             "counts not divided": c,
             "divided by the number of entries": c / k,
             "divided by the number of used entries": c / len(c) if len(c) else c,
@@ -572,7 +568,7 @@ def perplexity_model(choose, counts):
             "divided by the length": c / np.sqrt((c**2).sum()),
             "divided by one more": c / (numbers.sum() + 1),
         }),
-        *told("a share is a count over the sum of the counts.", {
+        *advised("a share is a count over the sum of the counts.", {
             "a softmax of the counts": np.exp(c - numbers.max()) / np.exp(numbers - numbers.max()).sum(),
             "shares of squares": c**2 / (c**2).sum(),
             "shares of logarithms": np.log1p(c) / np.log1p(c).sum(),
@@ -580,11 +576,11 @@ def perplexity_model(choose, counts):
     )  # fmt: skip
     log = choose(
         np.log(share),
-        *told("the logarithm and the power have different bases.", {
+        *advised("the logarithm and the power have different bases.", {
             "the binary logarithm": np.log2(share),
             "the decimal logarithm": np.log10(share),
         }),
-        *told("the logarithm should be that of the share itself.", {
+        *advised("the logarithm should be that of the share itself.", {
             "log(1 + p)": np.log1p(share),
             "log(1 - p)": np.log(1 - share),
             "the logarithm of the count": np.log(c),
@@ -593,7 +589,7 @@ def perplexity_model(choose, counts):
     )  # fmt: skip
     terms = choose(
         share * log,
-        *told("each logarithm is weighted by the share, once.", {
+        *advised("each logarithm is weighted by the share, once.", {
             "weighted by the counts": c * log,
             "not weighted": log,
             "weighted by squares": share**2 * log,
@@ -606,13 +602,13 @@ def perplexity_model(choose, counts):
     nats = choose(
         -terms.sum(),
         ("the sign", terms.sum(), "it is below 1, and should lie between 1 and K: look at the sign of the sum."),
-        *told("an entropy is a sum over the entries, weighted by their shares, not their mean.", {
+        *advised("an entropy is a sum over the entries, weighted by their shares, not their mean.", {
             "the mean instead of the sum": -terms.sum() / k,
             "the mean over the used entries": -terms.sum() / (len(terms) or 1),
         }),
         ("not summed", -terms, "one number for each entry comes out: what belongs between logarithm and power?"),
         ("the largest term", (-terms).max(initial=0), "you keep the largest term only. All entries count."),
-        *told("the entropy is not compared with its largest value here.", {
+        *advised("the entropy is not compared with its largest value here.", {
             "the entropy over its largest value": -terms.sum() / np.log(k),
             "the entropy below its largest value": np.log(k) + terms.sum(),
         }),
@@ -622,7 +618,7 @@ def perplexity_model(choose, counts):
     return choose(
         np.exp(nats),
         ("the entropy itself", nats, "this is the entropy. What turns it into a number of entries?"),
-        *told("the logarithm and the power have different bases.", {
+        *advised("the logarithm and the power have different bases.", {
             "two to a sum of natural logs": 2**nats,
             "ten to a sum of natural logs": 10**nats,
         }),
@@ -631,12 +627,12 @@ def perplexity_model(choose, counts):
         ("the powers summed", np.exp(-terms).sum(), "you sum the powers. The sum comes first."),
         ("a share of the entries", np.exp(nats) / k, "you divide by K. Is a share asked for?"),
         ("the entries not in use", k - np.exp(nats), "this is how many are not in use."),
-        *told("an entry chosen once in a thousand times should weigh less than one.", {
+        *advised("an entry chosen once in a thousand times should weigh less than one.", {
             "how many were used": np.count_nonzero(counts),
             "the share that was used": np.count_nonzero(counts) / k,
             "how many there are": k,
         }),
-        *told("that is another measure of how many are in use. Where is the logarithm?", {
+        *advised("that is another measure of how many are in use. Where is the logarithm?", {
             "one over the sum of squares": 1 / (p**2).sum(),
             "the sum of squares": (p**2).sum(),
             "one minus the sum of squares": 1 - (p**2).sum(),
