@@ -66,6 +66,10 @@ class Answers:
             wanted |= set().union(*(self.statements[i].uses for i in new))
         return [self.statements[i] for i in sorted(found)]
 
+    def uses(self, name, other):
+        """Whether the function of that name needs the other one."""
+        return any(other in statement.binds for statement in self.needed(name))
+
 
 class Statement:
     """One statement at the top level of a cell: the global names that it binds, and those that it uses."""

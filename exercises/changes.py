@@ -1,7 +1,8 @@
 """Mistakes that can be made in any function: an argument, or the result, is taken for something near it.
 
 Each change is (words, what becomes of an array); it gives None where it means nothing, or changes nothing that tells.
-"{}" stands for the argument's name. A change of a result has advice as well.
+"{}" stands for the argument's name, "{row}" and "{column}" for what its first and its second axis hold (`ENTRIES`). A
+change of a result has advice as well.
 """
 
 import numpy as np
@@ -73,20 +74,23 @@ OF_AN_ARGUMENT = [
     ("{} backwards", rows(flipped(0))),
     ("{} backwards along its last axis", columns(flipped(-1))),
     ("{} sorted", rows(lambda a: np.sort(a, 0))),
-    ("{} less its mean over the rows", rows(lambda a: a - mean(a, 0))),
-    ("{} less its mean over the columns", columns(lambda a: a - mean(a, 1))),
-    ("the first row of {} for all", for_all(first, 0)),
-    ("the last row of {} for all", for_all(last, 0)),
-    ("the first column of {} for all", for_all(first, 1)),
-    ("the mean row of {} for all", for_all(mean, 0)),
-    ("the mean column of {} for all", for_all(mean, 1)),
-    ("{} without its last row", rows(lambda a: a[:-1].copy())),
-    ("{} without its first row", rows(lambda a: a[1:].copy())),
+    ("{} less its mean {row}", rows(lambda a: a - mean(a, 0))),
+    ("{} less its mean {column}", columns(lambda a: a - mean(a, 1))),
+    ("the first {row} of {} for all", for_all(first, 0)),
+    ("the last {row} of {} for all", for_all(last, 0)),
+    ("the first {column} of {} for all", for_all(first, 1)),
+    ("the mean {row} of {} for all", for_all(mean, 0)),
+    ("the mean {column} of {} for all", for_all(mean, 1)),
+    ("{} without its last {row}", rows(lambda a: a[:-1].copy())),
+    ("{} without its first {row}", rows(lambda a: a[1:].copy())),
     ("{} divided by its sum", rows(lambda a: a / a.sum())),
     ("{} divided by its largest value", rows(lambda a: a / a.max())),
     ("{} less its largest value", rows(lambda a: a - a.max())),
 ]
+ENTRIES = {1: ("entry", ""), 2: ("row", "column")}  # what the first two axes hold, by the number of axes
+MORE_AXES = ("entry along axis 0", "entry along axis 1")
 OF_A_RESULT = [
+    ("zero everywhere", np.zeros_like, "every value is 0 in yours: does all cancel, or is nothing ever filled in?"),
     ("the sign", np.negative, "every value has the wrong sign."),
     ("the absolute value", np.abs, "no value is negative in yours, though some should be."),
     ("nothing below zero", lambda a: np.maximum(a, 0), "what is below zero is 0 in yours: is something cut off?"),
@@ -108,44 +112,76 @@ OF_A_RESULT = [
     ("bits for nats", lambda a: a / np.log(2), "every value is as in bits, where nats belong."),
     ("nats for bits", lambda a: a * np.log(2), "every value is ln 2 times the right one."),
     ("percent", lambda a: 100 * a, "every value is a hundred times too large."),
-    ("whole numbers", np.floor, "what stands behind the point is lost: a division without a rest?"),
-    ("rounded", np.round, "the values are rounded."),
+    ("whole numbers", np.floor, "every value is rounded down to a whole number: a division without a rest?"),
+    ("rounded", np.round, "every value is rounded to a whole number."),
     (
-        "divided by the number of rows",
+        "divided by the length of the first axis",
         rows(lambda a: a / len(a)),
-        "you divide by the length of the first axis. Nothing is averaged over it here.",
+        "every value is too small by a factor, the length of the result's first axis.",
     ),
     (
-        "times the number of rows",
+        "times the length of the first axis",
         rows(lambda a: a * len(a)),
-        "every value is too large by a factor, the length of the first axis.",
+        "every value is too large by a factor, the length of the result's first axis.",
     ),
     (
-        "divided by the number of columns",
+        "divided by the length of the second axis",
         columns(lambda a: a / a.shape[1]),
-        "you divide by the length of the second axis. Nothing is averaged over it here.",
+        "every value is too small by a factor, the length of the result's second axis.",
     ),
     (
-        "times the number of columns",
+        "times the length of the second axis",
         columns(lambda a: a * a.shape[1]),
-        "every value is too large by a factor, the length of the second axis.",
+        "every value is too large by a factor, the length of the result's second axis.",
     ),
-    ("the mean for all rows", for_all(mean, 0), "every row holds the mean over the rows. Keep them apart."),
-    ("the sum for all rows", for_all(total, 0), "every row holds the sum over the rows. Keep them apart."),
-    ("the mean for all columns", for_all(mean, 1), "every column holds the mean over the columns. Keep them apart."),
-    ("the sum for all columns", for_all(total, 1), "every column holds the sum over the columns. Keep them apart."),
-    ("the first row for all", for_all(first, 0), "every row is the first one."),
+    (
+        "the mean along the first axis",
+        for_all(mean, 0),
+        "along the result's first axis all are the same, the mean of the right ones. Keep them apart.",
+    ),
+    (
+        "the sum along the first axis",
+        for_all(total, 0),
+        "along the result's first axis all are the same, the sum of the right ones. Keep them apart.",
+    ),
+    (
+        "the mean along the second axis",
+        for_all(mean, 1),
+        "along the result's second axis all are the same, the mean of the right ones. Keep them apart.",
+    ),
+    (
+        "the sum along the second axis",
+        for_all(total, 1),
+        "along the result's second axis all are the same, the sum of the right ones. Keep them apart.",
+    ),
+    ("the first for all", for_all(first, 0), "along the result's first axis all are like the first one."),
     ("less the mean", rows(lambda a: a - a.mean()), "the mean of all values has been taken off."),
-    ("less the mean over the rows", columns(lambda a: a - mean(a, 0)), "the mean over the rows has been taken off."),
+    (
+        "less the mean along the first axis",
+        columns(lambda a: a - mean(a, 0)),
+        "the mean along the first axis has been taken off.",
+    ),
     ("divided by its sum", rows(lambda a: a / a.sum()), "the values add up to 1 in yours."),
-    ("transposed", columns(lambda a: a.swapaxes(-1, -2)), "right, but transposed: rows and columns are exchanged."),
+    ("transposed", columns(lambda a: a.swapaxes(-1, -2)), "right, but transposed: the last two axes are exchanged."),
     ("as a column", lambda a: a[:, None] if a.ndim == 1 else None, "the values stand in a column: an axis too many."),
     ("as a row", lambda a: a[None] if a.ndim == 1 else None, "the values stand in a row: an axis too many."),
     ("backwards", rows(flipped(0)), "the right values come in the opposite order."),
-    ("each row backwards", columns(flipped(-1)), "in each row the right values come in the opposite order."),
+    (
+        "backwards along the last axis",
+        columns(flipped(-1)),
+        "along the last axis the right values come in the opposite order.",
+    ),
     ("sorted", rows(lambda a: np.sort(a, 0)), "the right values come in order of size: whose are they then?"),
-    ("one place too late", rows(lambda a: np.roll(a, 1, 0)), "the right values come one place too late."),
-    ("one place too early", rows(lambda a: np.roll(a, -1, 0)), "the right values come one place too early."),
+    (
+        "one place too late",
+        rows(lambda a: np.roll(a, 1, 0)),
+        "along the first axis the right values come one place too late.",
+    ),
+    (
+        "one place too early",
+        rows(lambda a: np.roll(a, -1, 0)),
+        "along the first axis the right values come one place too early.",
+    ),
     ("the opposite truth", lambda a: ~a if a.dtype == bool else None, "true and false are exchanged."),
     ("always true", lambda a: np.ones_like(a) if a.dtype == bool else None, "the answer is always true."),
     ("always false", lambda a: np.zeros_like(a) if a.dtype == bool else None, "the answer is always false."),
@@ -156,10 +192,12 @@ def of_arguments(names, case):
     """(words, advice, change of all arguments), for each argument that holds floats, and each two that fit together."""
     for place, name in enumerate(names[: len(case)]):
         if is_float(case[place]):
+            row, column = ENTRIES.get(len(shape(case[place])), MORE_AXES)
             for words, change in OF_AN_ARGUMENT:
+                mistaken = words.format(name, row=row, column=column)
                 yield (
-                    words.format(name),
-                    f"your values are those with {words.format(name)} in the place of {name}.",
+                    mistaken,
+                    f"your values are those with {mistaken} in the place of {name}.",
                     changed(place, change),
                 )
     for i, a in enumerate(names[: len(case)]):

@@ -16,7 +16,7 @@ import torch
 
 from diagnosis import Diagnosis
 from differences import compare
-from evaluating import Call, as_array, evaluate, leaves
+from evaluating import Call, evaluate, leaves, values_of
 
 NUM_CASES = 8  # ordinary inputs; the special ones come after them
 SINGLE = 1e-3  # tolerance in single precision
@@ -42,7 +42,8 @@ class Function:
     with that formula. outputs: what the values are called, if they are several. gradient: the tensors with respect to
     which gradients are compared too. tolerance: relative. shrink: whether single entries of the arguments may be made 0
     or 1 to find a small example. in_place: whether arguments may be changed; False where the docstring forbids it.
-    single: whether the inputs may be float32. dtype: of the result, where the docstring asks for one.
+    single: whether the inputs may be float32. dtype: of the result, where the docstring asks for one. changes: whether
+    an argument or the result may have been changed as a whole (`changes.py`); False where a call takes long.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Function:
     in_place: bool = True
     single: bool = True
     dtype: str = ""
+    changes: bool = True
 
     def case(self, number):
         """The arguments of the ordinary input of that number: always the same."""
@@ -69,7 +71,7 @@ class Function:
         """The reference's values as a tuple of arrays."""
         with np.errstate(all="ignore"), torch.no_grad():
             returned = self.reference(*case)
-        return tuple(map(as_array, returned)) if isinstance(returned, tuple) else (as_array(returned),)
+        return values_of(returned)
 
     @functools.cached_property
     def expected(self):
@@ -79,8 +81,8 @@ class Function:
         cases = [self.case(number) for number in range(NUM_CASES)] + special
         places = tuple(map(names.index, self.gradient))
         gradients = [evaluate(self.reference, Call(case, places)).gradients for case in cases[:NUM_CASES]]
-        kinds = [evaluate(self.reference, Call(case)).kinds for case in (cases[0], to_single(cases[0]))]
-        return Expected(names, cases, list(map(self.right, cases)), *kinds, gradients)
+        double, single = (evaluate(self.reference, Call(case)) for case in (cases[0], to_single(cases[0])))
+        return Expected(names, cases, list(map(self.right, cases)), double.kinds, single.kinds, gradients, double.names)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Expected:
     """The names of the arguments, all inputs, and for each what is right.
 
     kinds, single_kinds: what the reference returns, in words, for the first input in double and in single precision.
-    gradients: for each ordinary input, None where they do not matter.
+    gradients: for each ordinary input, None where they do not matter. keys: for each value that it returns
+    the name in a dictionary, or "".
     """
 
     names: tuple
@@ -97,6 +100,7 @@ class Expected:
     kinds: tuple
     single_kinds: tuple
     gradients: list
+    keys: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -155,14 +159,14 @@ class Judgement:
         if first.problem and mixes_dtypes(first, self.cases[0]):
             self.cases, self.tolerance = list(map(to_single, self.cases)), SINGLE
             first = self.run(Call(self.cases[0]))
-        if first.problem:
-            return first.problem
+        if first.problem or (any(self.function.expected.keys) and self.counted(first, len(self.wanted[0]))):
+            return first.problem or self.counted(first, len(self.wanted[0]))
         self.outcomes = [first, *(self.run(Call(case)) for case in self.cases[1:])]
         if self.fatal:
             return self.fatal.problem
         if any("float32" in kind for kind in first.kinds):  # as exact as that dtype is
             self.tolerance = max(self.tolerance, 1e-5)
-        self.got = [aligned(each.values, want) for each, want in zip(self.outcomes, self.wanted, strict=True)]
+        self.got = [self.as_wanted(each, want) for each, want in zip(self.outcomes, self.wanted, strict=True)]
         self.verdicts = [self.compared(number) for number in range(len(self.cases))]
         return ""
 
@@ -174,13 +178,36 @@ class Judgement:
             self.outcomes[number],
         )
         if got is None:
-            count = f"Expected {len(wanted)} values, got {len(outcome.values)}."
-            return [outcome.problem or count] * len(wanted)
+            return [outcome.problem or self.counted(outcome, len(wanted))] * len(wanted)
         return [compare(a, b, self.tolerance) for a, b in zip(got, wanted, strict=True)]
+
+    def counted(self, outcome, count):
+        """What is missing, or too much, among the values; "" if nothing is."""
+        keys, mine = self.function.expected.keys, outcome.names
+        if any(keys) != any(mine):
+            names = [name for name in keys if name]
+            words = f"{', '.join(names[:2])}{' and so on' * (len(names) > 2)}"
+            return f"Expected a dictionary, with the names {words}." if names else "Expected no dictionary."
+        words = {"Missing": set(keys) - set(mine), "Unknown": set(mine) - set(keys)}
+        if any(keys) and any(words.values()):
+            words = {word: ", ".join(sorted(names - {""})) for word, names in words.items() if names}
+            return " ".join(f"{word}: {names or 'what stands beside the dictionary'}." for word, names in words.items())
+        return f"Expected {count} values, got {len(outcome.values)}." if len(outcome.values) != count else ""
 
     def answer(self, case, wanted):
         """What the answer gives for any input, as the wanted values come; None where it stops."""
-        return aligned(self.run(Call(case)).values, wanted)
+        return self.as_wanted(self.run(Call(case)), wanted)
+
+    def as_wanted(self, outcome, wanted):
+        """An outcome's values as the wanted ones come; None where that cannot be."""
+        keys = self.function.expected.keys
+        if not any(keys) and not any(outcome.names):
+            return aligned(outcome.values, wanted)
+        if sorted(keys) != sorted(outcome.names):
+            return None
+        unnamed = iter([value for value, name in zip(outcome.values, outcome.names, strict=True) if not name])
+        named = dict(zip(outcome.names, outcome.values, strict=True))
+        return tuple(named[key] if key else next(unnamed) for key in keys)
 
     # --- Values that are right ---------------------------------------------------------------------------------------
 
@@ -218,7 +245,7 @@ class Judgement:
         """A Result if the values are wrong for float32 inputs, in whatever dtype they come; else None."""
         case = to_single(self.cases[0]) if self.function.single else self.cases[0]
         self.single = self.run(Call(case))
-        got = aligned(self.single.values, self.wanted[0])
+        got = self.as_wanted(self.single, self.wanted[0])
         if got is None:
             return Result(
                 False,

@@ -109,6 +109,13 @@ def work_folder(folder=HERE):
     return Path(os.environ.get("COURSE_WORK") or Path(folder) / "work")
 
 
+def work_file(exercise, folder=HERE):
+    """A learner's copy, or None; of a notebook and a script the one that was written last."""
+    work = work_folder(folder)
+    found = [path for suffix in (".ipynb", ".py") if (path := work / f"{exercise.name}{suffix}").is_file()]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
 def load_module(path):
     """A Python file as a module, whatever its name."""
     spec = importlib.util.spec_from_file_location(f"exercise_{path.parent.name}_{path.stem}", path)
@@ -132,7 +139,7 @@ def shown(text, stream=None):
     return text
 
 
-# --- Models and checks -----------------------------------------------------------------------------------------------
+# --- Models, earlier answers, checks ---------------------------------------------------------------------------------
 
 
 def trained_vae(latent_dim=20, epochs=30, folder=None, **options):
@@ -161,6 +168,33 @@ def trained_vae(latent_dim=20, epochs=30, folder=None, **options):
     train(model, *images, TrainingConfig(epochs=epochs))
     model.save(path)
     return model
+
+
+def yours(number, *names, folder=None):
+    """The functions of these names out of your own exercise of that number, in a list; prints whose they are.
+
+    One that has not been right yet is taken from the course's solutions. Raises NotYet where there are none, as in a
+    hand-out, and for a function of yours that cannot be defined.
+    """
+    from answers import Answers
+
+    folder = folder or course_here()
+    exercise = find(number, folder)
+    path, right = work_file(exercise, folder), Progress(folder).passed.get(exercise.name, ())
+    try:
+        mine = Answers(path) if path else None
+        found = {name: mine.define(name) for name in names if mine and name in right and mine.has(name)}
+    except ValueError as error:
+        raise NotYet(shown(f"✗ exercise {number}: {error}")) from None
+    missing = [name for name in names if name not in found]
+    if missing and not exercise.solution.is_file():
+        raise NotYet(shown(f"✗ {missing[0]} is needed here: write it in exercise {number}, and check it there"))
+    if missing:
+        solutions = load_module(exercise.solution)
+        found |= {name: getattr(solutions, name) for name in missing}
+    for name in names:
+        print(f"{name}: {f'from the course, until `check {number}` finds yours right' if name in missing else 'yours'}")
+    return [found[name] for name in names]
 
 
 class NotYet(Exception):
@@ -213,12 +247,17 @@ def check_file(exercise, path):
     from answers import Answers
     from isolation import Isolated
 
-    file = Answers(path)
+    file, wrong = Answers(path), []
     with Isolated(path) as answers:
-        from checking import judge  # while the other process starts
+        from checking import Result, judge  # while the other process starts
 
         for name, function in exercise.functions.items():
-            yield name, judge(function, functools.partial(answers.run, name)) if file.has(name) else None
+            result = judge(function, functools.partial(answers.run, name)) if file.has(name) else None
+            used = [other for other in wrong if file.uses(name, other)]
+            if result and not result.ok and used:
+                result = Result(False, f"it uses {used[0]}, which is not right yet: mend that one first.")
+            wrong += [name] if result and not result.ok else []
+            yield name, result
 
 
 # --- What is done ----------------------------------------------------------------------------------------------------

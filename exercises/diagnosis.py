@@ -1,25 +1,30 @@
 """What a wrong answer did: the mistakes that explain it, its own formula, or else where it goes wrong and how.
 
 `Diagnosis(judgement)` gives (message, what was recognised or None). Tried in this order for each wrong output: noise of
-its own, the grammar of mistakes (`mistakes.py`), the formula read back (`formulas.py`), the right values but for one
-number (`differences.py`), and an input that is all that goes wrong.
+its own, one mistake of the grammar (`mistakes.py`), the formula read back (`formulas.py`), two mistakes (their effects
+may cancel: a formula says more), the right values but for one number (`differences.py`), and inputs that are all that
+goes wrong.
 """
 
+import functools
 import itertools
+import re
 import warnings
 
 import numpy as np
 import torch
 
 from differences import ENOUGH, compare, recognised, relation, where
-from evaluating import Call, as_array, evaluate
+from evaluating import Call, evaluate, values_of
 from formulas import read_back
 from mistakes import agree, explain
 from smallest import smallest
 
-NUM_READ_BACK = 32  # inputs for a formula, which has many terms to tell apart
+IN_COMMON = "Have these inputs something in common? Take the first, and look at what each step gives."
+NUM_READ_BACK = 32  # ordinary inputs for a formula, which has many terms to tell apart, and for few values that agree
+MOST_NAMED = 8  # outputs, if there are many
 OFFERED = 3  # explanations, if several fit
-TOLD = 2  # inputs that go wrong, if they are several
+TOLD = 3  # inputs that go wrong, if they are several
 
 
 class Diagnosis:
@@ -29,6 +34,11 @@ class Diagnosis:
         self.judgement, self.function = judgement, judgement.function
         self.cases, self.wanted = judgement.cases, judgement.wanted
         self.ordinary = len(self.cases) - len(self.function.special)  # how many come before the special inputs
+
+    @property
+    def changes(self):
+        """Whether arguments and results may have been changed as a whole: not those of a question without inputs."""
+        return self.function.changes and bool(self.judgement.names)
 
     # --- Values ------------------------------------------------------------------------------------------------------
 
@@ -40,8 +50,10 @@ class Diagnosis:
                 "argument.",
                 "own noise",
             )
-        wrong = [place for place in range(len(self.wanted[0])) if self.wrong_inputs(place)]
-        if order := self.other_order(wrong):
+        every = [place for place in range(len(self.wanted[0])) if self.wrong_inputs(place)]
+        wrong = [place for place in every if not self.wrong_specials(place)] or every
+        late = [place for place in every if place not in wrong]  # wrong on a special input, beside outputs that are so
+        if order := self.other_order(every):
             return (
                 f"{order} are returned in another order than the docstring says.",
                 "the wrong order",
@@ -49,7 +61,7 @@ class Diagnosis:
         found = self.chosen(wrong, self.candidates(wrong))
         named = {place: self.recognised(place, found[place]) for place in wrong}
         if not any(named.values()):
-            return self.right_outputs(wrong) + self.named_output(wrong) + self.described(wrong[0]), None
+            return self.right_outputs(every) + self.named_output(wrong + late) + self.described(wrong[0]), None
         sentences = {}  # one sentence for all the outputs that it explains
         for place in wrong:
             sentence = named[place][0] if named[place] else self.described(place)
@@ -58,28 +70,42 @@ class Diagnosis:
         for sentence, places in sentences.items():
             everywhere = len(places) == len(self.wanted[0])
             parts.append(sentence if everywhere else f"{listed(map(self.output, places))}: {sentence}")
-        message = self.right_outputs(wrong) + " ".join(parts) + self.besides(found)
+        message = self.right_outputs(every) + " ".join(parts) + self.besides(found, late)
         names = dict.fromkeys(each[1] for each in named.values() if each)
         return message, " and ".join(names) if all(named.values()) else None
 
     def recognised(self, place, candidates):
         """(a sentence, a name) for one output, or None."""
-        if candidates:
-            some = candidates[:OFFERED]
-            return " Or: ".join(map(advice, some)), " or ".join(" and ".join(each.names) for each in some)
-        if formula := self.formula(place):
+        if len(candidates) > 1 and (truth := self.constant(place)):
+            return truth
+        single = [each for each in candidates if len(each.names) == 1]
+        if not single and (formula := self.formula(place)):
             return f"what you return is {formula}. {self.function.probe}", formula
+        if candidates:
+            return offered(candidates[:OFFERED])
+        if not self.judgement.names:
+            return None
         if found := recognised(self.pairs(place), self.judgement.tolerance):
             name, sentence = found
             return f"{name}: {sentence}", name
         specials = self.wrong_specials(place)
         if specials and all(special.advice for special in specials):
-            some = specials[:TOLD]
-            return (
-                " ".join(f"it is right but for {special.what}. {special.advice}" for special in some),
-                " and ".join(f"wrong for {special.what}" for special in some),
-            )
+            some = list(dict.fromkeys(special.what for special in specials))
+            some = some[:TOLD] + ["more"] * (len(some) > TOLD)
+            advices = {special.advice for special in specials}
+            words = advices.pop() if len(advices) == 1 else IN_COMMON
+            what = "the values are" if self.function.gradient else "it is"
+            return f"{what} right but for {listed(some)}. {words}", f"wrong for {listed(some)}"
         return None
+
+    def constant(self, place):
+        """(a sentence, a name) if the output is a truth value that never changes, though it should; else None."""
+        values = [got[place] for got in self.judgement.got[: self.ordinary] if got is not None]
+        truths = set(np.concatenate(values, axis=None)) if values else set()
+        if len(truths) != 1 or not all(value.dtype == bool for value in values):
+            return None
+        word = str(truths.pop())
+        return f"always {word}: to every ordinary input you say {word}, right or not.", f"always {word}"
 
     def draws(self):
         """Whether other global seeds give other values."""
@@ -92,6 +118,8 @@ class Diagnosis:
 
     def other_order(self, wrong):
         """Which outputs are right but for their order, in words; "" if that is not all that is wrong."""
+        if any(self.function.expected.keys):  # each has its name
+            return ""
         for order in itertools.permutations(wrong) if 2 <= len(wrong) <= 4 else ():
             moved = dict(zip(wrong, order, strict=True))
             if all(
@@ -133,42 +161,81 @@ class Diagnosis:
         special = [place for place in wrong if self.wrong_specials(place)]
         found = self.explained(special, 1)  # one such input goes wrong for one reason
         found |= self.explained([place for place in wrong if place not in special], ENOUGH, self.ordinary)
-        return {
-            place: [each for each in some if not self.strangers(place, [each])] or some for place, some in found.items()
-        }
+        for place, some in found.items():
+            strange = [len(self.strangers(place, [each])) for each in some]
+            found[place] = [each for each, number in zip(some, strange, strict=True) if number == min(strange)]
+        return found
+
+    @functools.cached_property
+    def more(self):
+        """(arguments, got, wanted) of more ordinary inputs: of truth values, say, few may agree by chance."""
+        found = []
+        for number in range(self.ordinary, NUM_READ_BACK):
+            case = self.function.case(number)
+            wanted = self.function.right(case)
+            found.append((case, self.judgement.answer(case, wanted), wanted))
+        return found
 
     def explained(self, places, enough, count=None):
         if not places:
             return {}
-        parts = [part[:count] for part in (self.cases, self.judgement.got, self.wanted)]
+        more = [each for each in self.more if each[1] is not None]
+        parts = [
+            [*part[:count], *(each[i] for each in more)]
+            for i, part in enumerate((self.cases, self.judgement.got, self.wanted))
+        ]
         tolerance = self.judgement.tolerance
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return explain(self.function.model, mistaken, self.judgement.names, *parts, places, enough, tolerance)
+            return explain(
+                self.function.model, mistaken, self.judgement.names, *parts, places, enough, tolerance,
+                results=self.changes, arguments=self.changes,
+            )  # fmt: skip
 
     def chosen(self, wrong, found):
-        """Of the candidates for each output, those that explain all that is wrong, if there are some."""
-        shared = [each for each in found[wrong[0]] if all(each in found[place] for place in wrong)]
-        return dict.fromkeys(wrong, shared) if shared else found
+        """Of the candidates for each output, those that tell most about the others and least that is untrue of them."""
+        return {place: self.best(some, wrong, found) for place, some in found.items()}
+
+    def best(self, candidates, wrong, found):
+        """Those that spoil the fewest outputs in another way than the answer does, and of these explain the most."""
+
+        def merit(candidate):
+            names = set(candidate.names)
+            explained = {place for place in wrong if any(names <= set(each.names) for each in found[place])}
+            explained |= {place for place in wrong if self.gives(candidate, place, self.judgement.got)}
+            spoilt = [each for each in wrong if each not in explained and not self.gives(candidate, each, self.wanted)]
+            return len(spoilt), -len(explained)
+
+        merits = {candidate: merit(candidate) for candidate in candidates} if len(candidates) > 1 else {}
+        return [each for each in candidates if not merits or merits[each] == min(merits.values())]
+
+    def gives(self, candidate, place, values):
+        """Whether an output has these values after this mistake, on all inputs that the mistake has to explain."""
+        count = None if self.wrong_specials(place) else self.ordinary
+        return all(
+            agree(outputs and outputs[place], value and value[place], self.judgement.tolerance)
+            for case, value in zip(self.cases[:count], values, strict=False)
+            for outputs in [candidate.outputs(case)]
+        )
 
     def strangers(self, place, candidates):
         """The numbers of the special inputs for which none of the candidates gives what the answer gives."""
         found = []
         for number in range(self.ordinary, len(self.cases)):
             mine = self.judgement.got[number]
-            theirs = [candidate.outputs(number, self.cases[number]) for candidate in candidates]
+            theirs = [candidate.outputs(self.cases[number]) for candidate in candidates]
             if not any(agree(each and each[place], mine and mine[place], self.judgement.tolerance) for each in theirs):
                 found.append(number)
         return found
 
-    def besides(self, found):
+    def besides(self, found, late):
         """A sentence on a special input that goes wrong and that no explanation covers."""
+        specials = [self.wrong_specials(place)[0] for place in late]
         for place, candidates in found.items():
-            for number in self.strangers(place, candidates) if candidates else ():
-                if self.judgement.verdicts[number][place]:
-                    special = self.function.special[number - self.ordinary]
-                    return f" For {special.what} this may not be all: mend it first, then check again."
-        return ""
+            numbers = self.strangers(place, candidates) if candidates else []
+            numbers = [number for number in numbers if self.judgement.verdicts[number][place]]
+            specials += [self.function.special[number - self.ordinary] for number in numbers]
+        return f" For {specials[0].what} this may not be all: mend it first, then check again." if specials else ""
 
     # --- The formula -------------------------------------------------------------------------------------------------
 
@@ -177,10 +244,8 @@ class Diagnosis:
         if self.function.terms is None or self.wrong_specials(place):
             return None
         got, terms = [], []
-        for number in range(NUM_READ_BACK):
-            case = self.function.case(number)
-            wanted = self.function.right(case)
-            values = self.judgement.answer(case, wanted)
+        few = zip(self.cases[: self.ordinary], self.judgement.got, self.wanted, strict=False)
+        for case, values, wanted in itertools.chain(few, self.more):
             if values is None or values[place].shape != wanted[place].shape:
                 return None
             with np.errstate(all="ignore"):
@@ -198,7 +263,8 @@ class Diagnosis:
                 return f"The values are right, but no gradient can pass. {outcome.problem}", "no gradient"
         start = "The values are right, but not the gradients. "
         if some := self.candidates_for_gradients(places, got, right, tolerance):
-            return start + " Or: ".join(map(advice, some)), " or ".join(" and ".join(each.names) for each in some)
+            sentence, name = offered(some)
+            return start + sentence, name
         if all(outcome.gradients is None for outcome in outcomes):
             return start + "None comes back: is something detached, or done in NumPy?", "no gradient"
         for a, b in zip(got, right, strict=True):
@@ -228,6 +294,8 @@ class Diagnosis:
 
     def described(self, place):
         """Which inputs go wrong, how the result differs, and the smallest input that shows it."""
+        if not self.judgement.names:  # the right value is the answer
+            return "this is not right."
         number = self.wrong_inputs(place)[0]
         words = [
             self.which_inputs(place, number),
@@ -262,22 +330,36 @@ class Diagnosis:
         """Which output the words that follow are about, and which others are wrong, where there are several."""
         if len(self.wanted[0]) == 1:
             return ""
-        others = f" (as wrong: {listed(map(self.output, wrong[1:]))})" if wrong[1:] else ""
-        return f"{self.output(wrong[0])}{others}: "
+        first, *others = map(self.output, wrong)
+        words = listed(others) if len(others) < MOST_NAMED else f"{len(others)} more"
+        return f"{first} (as wrong: {words}): " if others else f"{first}: "
 
     def right_outputs(self, wrong):
         right = [self.output(place) for place in range(len(self.wanted[0])) if place not in wrong]
-        return f"{listed(right)} {'is' if len(right) == 1 else 'are'} right. " if right else ""
+        if len(right) > MOST_NAMED and len(wrong) < len(right):
+            return f"All but {listed(map(self.output, wrong))} are right. "
+        many = len(right) > 1 or (right and re.fullmatch("the (new )?[a-z]+s", right[0]))
+        return f"{listed(right)} {'are' if many else 'is'} right. " if right else ""
 
 
 def listed(words):
     words = list(words)
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def advice(candidate):
-    """The names of its mistakes, each with its advice."""
-    return " Besides, ".join(f"{name}: {words}" for name, words in zip(candidate.names, candidate.advice, strict=True))
+def offered(candidates):
+    """(a sentence, a name) for explanations that fit as well as each other; those with one advice share it."""
+    names = {}
+    for each in candidates:
+        names.setdefault(each.advice, []).append(each.names)
+    sentences = [
+        " Besides, ".join(
+            f"{' or '.join(dict.fromkeys(alike))}: {words}"
+            for alike, words in zip(zip(*some, strict=True), advice, strict=True)
+        )
+        for advice, some in names.items()
+    ]
+    return " Or: ".join(sentences), " or ".join(" and ".join(each.names) for each in candidates)
 
 
 def mistaken(function, arguments, case):
@@ -285,7 +367,7 @@ def mistaken(function, arguments, case):
     try:
         with np.errstate(all="ignore"), torch.no_grad():
             returned = function(*arguments)
-            return tuple(map(as_array, returned if isinstance(returned, tuple) else (returned,)))
+            return values_of(returned)
     except Exception:  # two mistakes may not go together: such a pair explains nothing
         return None
 

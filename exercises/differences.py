@@ -129,9 +129,9 @@ def nearly_right(pairs):
         if not np.isfinite(got.astype(float)).all() or not close(got, want, 5e-3).all():
             return None
     return (
-        "an approximation",
-        "your values are right to a few digits only. Is a small number added, a difference quotient or a grid in the "
-        "place of a formula, or something computed in float32?",
+        "nearly right",
+        "your values differ from the right ones by half a percent or less. What is added, left out, rounded, or done "
+        "in another way, that makes so little of a difference?",
     )
 
 

@@ -36,8 +36,9 @@ class Outcome:
 
     values: what was returned as NumPy arrays, in a tuple of one if it was not several. kinds: what each was, in words.
     gradients: of a weighted sum of the values, with respect to each tensor that was asked for; None where none was, or
-    none can pass. changed: whether an argument was changed in place. problem: what went wrong instead,
-    in words for the learner; unwritten: it is a stub still; fatal: no further call is worth it.
+    none can pass. changed: whether an argument was changed in place. problem: what went wrong instead, in words for the
+    learner; unwritten: it is a stub still; fatal: no further call is worth it. names: for each value the one that it
+    has in a dictionary, or "".
     """
 
     values: tuple = ()
@@ -47,6 +48,7 @@ class Outcome:
     problem: str = ""
     unwritten: bool = False
     fatal: bool = False
+    names: tuple = ()
 
 
 def evaluate(answer, call):
@@ -57,7 +59,7 @@ def evaluate(answer, call):
         with quiet(), seeded(call.seed):
             returned = answer(*arguments)
             several = isinstance(returned, (tuple, list)) and not is_one_array(returned)
-            each = tuple(returned) if several else (returned,)
+            each, names = one_by_one(returned, several)
             values, kinds = tuple(map(as_array, each)), tuple(map(kind, each))
             if several and len(values) == 1:  # a list of rows that has one row
                 values = (values[0][None],)
@@ -67,7 +69,25 @@ def evaluate(answer, call):
     except (Exception, SystemExit) as error:
         return Outcome(problem=stopped(answer, error))
     pairs = zip(leaves(call.arguments), leaves(arguments), strict=True)
-    return Outcome(values, kinds, gradients, any(differ(*pair) for pair in pairs))
+    return Outcome(values, kinds, gradients, any(differ(*pair) for pair in pairs), names=names)
+
+
+def one_by_one(returned, several):
+    """The values that were returned one by one, and for each the name that it has in a dictionary, or "".
+
+    several: whether a tuple or a list is several values, or one array.
+    """
+    if isinstance(returned, dict):
+        return tuple(returned.values()), tuple(map(str, returned))
+    if not several:
+        return (returned,), ("",)
+    parts = [one_by_one(value, False) for value in returned]
+    return tuple(value for values, _ in parts for value in values), tuple(name for _, names in parts for name in names)
+
+
+def values_of(returned):
+    """What a function of our own returns, several values in a tuple, as a tuple of arrays."""
+    return tuple(map(as_array, one_by_one(returned, isinstance(returned, tuple))[0]))
 
 
 class Silence(io.TextIOBase):
@@ -114,7 +134,10 @@ def as_array(value):
     """Raises TypeError, with words for the learner, for what holds no numbers."""
     if value is None:
         raise TypeError("it returns nothing: is there a `return`?")
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    try:
+        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    except ValueError:
+        raise TypeError(f"it returns {kind(value)} of arrays that differ in shape, where one array belongs") from None
     if array.size > MOST_VALUES:
         raise TypeError(f"it returns {array.size:,} values")
     if array.dtype.kind not in "biuf":

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 FRACTIONS = sorted({Fraction(a, b) for a in range(1, 13) for b in (1, 2, 3, 4, 6, 8)}, key=lambda f: (f.denominator, f))
-CONSTANTS = {"": 1.0, "log 2": math.log(2), "log(2 pi)": math.log(2 * math.pi), "pi": math.pi}
+CONSTANTS = {"": 1.0, "log(2)": math.log(2), "log(2 pi)": math.log(2 * math.pi), "pi": math.pi}
 MOST_TERMS = 8  # a longer sum tells nobody anything
 
 

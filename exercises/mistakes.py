@@ -125,15 +125,15 @@ class Candidate:
     def __hash__(self):
         return hash(self.names)
 
-    def outputs(self, number, case):
+    def outputs(self, case):
         """A tuple of arrays, or None where it stops. A change that means nothing for an array leaves it as it is."""
-        if number not in self.kept:
-            self.kept[number] = self.computed(number, case)
-        return self.kept[number]
+        if id(case) not in self.kept:
+            self.kept[id(case)] = self.computed(case)
+        return self.kept[id(case)]
 
-    def computed(self, number, case):
+    def computed(self, case):
         if self.result:
-            outputs = self.base.outputs(number, case)
+            outputs = self.base.outputs(case)
             return outputs and tuple(self.changed(each) for each in outputs)
         mistaken = (self.argument[2](case) if self.argument else None) or case
         return self.run(lambda *given: self.model(Choose(self.slips), *given), mistaken, case)
@@ -155,16 +155,16 @@ def offered(model, case):
     return choose.offered
 
 
-def levels(model, run, names, case, results=True):
+def levels(model, run, names, case, results=True, arguments=True):
     """Lists of candidates: what is likelier, and takes fewer mistakes, comes first."""
     slips = offered(model, case)
     right = Candidate(model, run)
     singles = [Candidate(model, run, (name,), (advice,)) for name, (_, advice) in slips.items()]
-    arguments = list(changes.of_arguments(names, case))
+    of_arguments = list(changes.of_arguments(names, case)) if arguments else []
     of_a_result = changes.OF_A_RESULT if results else []
     yield singles
-    yield [Candidate(model, run, argument=each, base=right) for each in arguments]
     yield [Candidate(model, run, result=each, base=right) for each in of_a_result]
+    yield [Candidate(model, run, argument=each, base=right) for each in of_arguments]
     yield [
         Candidate(model, run, (a, b), (slips[a][1], slips[b][1]))
         for a, b in itertools.combinations(slips, 2)
@@ -175,21 +175,22 @@ def levels(model, run, names, case, results=True):
         for base in singles
         for each in of_a_result
     ]
-    if len(singles) * len(arguments) <= MOST_PAIRS:
+    if len(singles) * len(of_arguments) <= MOST_PAIRS:
         yield [
             Candidate(model, run, base.slips, base.advice, argument=each, base=base)
             for base in singles
-            for each in arguments
+            for each in of_arguments
         ]
 
 
-def explain(model, run, names, cases, got, right, wrong, enough=ENOUGH, tolerance=1e-7, results=True):
+def explain(model, run, names, cases, got, right, wrong, enough=ENOUGH, tolerance=1e-7, **changed):
     """{place of an output: the candidates that explain it}, of the first level that has any; [] where none does.
 
     The slips of a candidate leave the outputs as they are that are not wrong. run(function, arguments, case): what a
     function gives for arguments, a tuple of arrays or None. names: of the arguments. got, right: for each case such a
     tuple. wrong: the places of the outputs to explain. enough: different wrong values that a candidate must explain, or
-    inputs with wrong values. tolerance: relative. results: whether the result may have been changed as a whole.
+    inputs with wrong values. tolerance: relative. changed: results=False, arguments=False where those are not to be
+    changed as a whole.
     """
     found = {place: [] for place in wrong}
     nothing = (None,) * len(right[0])  # what it gives where it stops
@@ -199,18 +200,18 @@ def explain(model, run, names, cases, got, right, wrong, enough=ENOUGH, toleranc
         return got[number] is None or not all(same(got[number][i], right[number][i], tolerance) for i in wrong)
 
     order = sorted(range(len(cases)), key=goes_wrong, reverse=True)  # where most candidates can be told apart
-    for level in levels(model, run, names, cases[0], results):
+    for level in levels(model, run, names, cases[0], **changed):
         left = [place for place in wrong if not found[place]]
         for candidate in level if left else ():
             told = {place: Told(enough, tolerance) for place in left}
             for number in order:
                 ours, theirs = (
                     nothing if each is None or len(each) != len(nothing) else each
-                    for each in (candidate.outputs(number, cases[number]), got[number])
+                    for each in (candidate.outputs(cases[number]), got[number])
                 )
                 told = {i: each for i, each in told.items() if each.agree(ours[i], theirs[i], right[number][i])}
                 if told and kept:
-                    others = candidate.base.outputs(number, cases[number]) or nothing
+                    others = candidate.base.outputs(cases[number]) or nothing
                     told = told if all(agree(others[i], theirs[i], tolerance) for i in kept) else {}
                 if not told:
                     break

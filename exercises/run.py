@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 import course
-from course import Progress, check_file, exercises, find, shown, work_folder, writing
+from course import Progress, check_file, exercises, find, shown, work_file, work_folder, writing
 
 
 def main(argv=None, folder=course.HERE):
@@ -223,13 +223,6 @@ def record_checks(folder):
         code = folder / "checks" / f"{exercise.name}.py"
         write(exercise.functions.values(), code.with_suffix(".json"))
         code.unlink()
-
-
-def work_file(exercise, folder):
-    """A learner's copy, or None; of a notebook and a script the one that was written last."""
-    work = work_folder(folder)
-    found = [path for suffix in (".ipynb", ".py") if (path := work / f"{exercise.name}{suffix}").is_file()]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 COMMANDS = {

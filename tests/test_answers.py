@@ -90,3 +90,12 @@ def test_a_broken_cell_costs_only_the_functions_in_it(define):
     assert define(notebook, suffix=".ipynb")(1) == 2
     with pytest.raises(ValueError, match="in line 2 of its cell"):
         define(notebook, "g", suffix=".ipynb")
+
+
+def test_which_other_functions_a_function_uses(tmp_path):
+    path = tmp_path / "work.py"
+    path.write_text("def a(x): return x\n\nhelper = a\n\ndef b(x): return helper(x)\n\ndef c(x): return x\n")
+    file = Answers(path)
+    assert file.uses("b", "a")
+    assert not file.uses("c", "a")
+    assert not file.uses("a", "b")

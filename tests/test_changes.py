@@ -23,7 +23,7 @@ X = np.array([[1.0, -2.0, 0.5], [3.0, 0.25, -1.5]])
         ("the first column of x for all", X[:, [0, 0, 0]]),
         ("the mean row of x for all", np.stack([X.mean(0)] * 2)),
         ("x without its last row", X[:1]),
-        ("x less its mean over the columns", X - X.mean(1)[:, None]),
+        ("x less its mean column", X - X.mean(1)[:, None]),
         ("x divided by its sum", X / X.sum()),
         ("1 - x", 1 - X),
         ("exp(x / 2)", np.exp(X / 2)),
@@ -38,6 +38,12 @@ def test_a_change_of_an_argument(words, want, tensor):
     np.testing.assert_allclose(new, want)
     np.testing.assert_array_equal(case[0], X)
     assert n == 2
+
+
+def test_what_the_first_axis_holds_depends_on_the_number_of_axes():
+    for shape, words in (((3,), "entry"), ((3, 2), "row"), ((3, 2, 2), "entry along axis 0")):
+        names = [each for each, *_ in changes.of_arguments(["x"], (np.ones(shape),))]
+        assert f"the first {words} of x for all" in names
 
 
 def test_two_arguments_that_fit_together_may_be_exchanged():
@@ -59,12 +65,12 @@ def test_a_change_that_changes_nothing_is_none():
     [
         ("the sign", -X),
         ("transposed", X.T),
-        ("divided by the number of rows", X / 2),
-        ("times the number of columns", 3 * X),
-        ("the mean for all rows", np.stack([X.mean(0)] * 2)),
-        ("the sum for all columns", np.stack([X.sum(1)] * 3, axis=1)),
+        ("divided by the length of the first axis", X / 2),
+        ("times the length of the second axis", 3 * X),
+        ("the mean along the first axis", np.stack([X.mean(0)] * 2)),
+        ("the sum along the second axis", np.stack([X.sum(1)] * 3, axis=1)),
         ("one place too late", X[[1, 0]]),
-        ("each row backwards", X[:, ::-1]),
+        ("backwards along the last axis", X[:, ::-1]),
         ("whole numbers", np.floor(X)),
         ("between 0 and 1", np.clip(X, 0, 1)),
     ],

@@ -214,3 +214,60 @@ def test_a_special_input_may_leave_out_arguments_with_defaults():
     )
     assert check_function(function, lambda x, t=2.0: t * x).ok
     assert check_function(function, lambda x, t=1.0: t * x).misconception == "wrong for no t"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: (x, {"b": 3 * x, "a": 2 * x}), "right"),
+        (lambda x: [x, {"a": 2 * x, "b": 3 * x}], "right"),
+        (lambda x: (x, {"a": 2 * x, "b": -3 * x}), "x and a are right. b: the sign: "),
+        (lambda x: (x, {"b": 2 * x, "a": 3 * x}), "x is right. a: "),
+        (lambda x: {"a": 2 * x, "b": 3 * x}, "Missing: what stands beside the dictionary."),
+        (lambda x: (x, (2 * x, 3 * x[:1])), "It returns a tuple of arrays that differ in shape"),
+        (lambda x: (x, {"a": 2 * x}), "Missing: b."),
+        (lambda x: (x, {"a": 2 * x, "c": 3 * x}), "Missing: b. Unknown: c."),
+        (lambda x: (x, 2 * x, 3 * x), "Expected a dictionary, with the names a, b."),
+    ],
+)
+def test_values_in_a_dictionary_are_told_apart_by_their_names(answer, message):
+    def reference(x):
+        return x, {"a": 2 * x, "b": 3 * x}
+
+    def inputs(rng):
+        return {"x": rng.standard_normal(5)}
+
+    function = Function("f", reference, inputs, lambda choose, x: reference(x), outputs=("x", "a", "b"))
+    result = check_function(function, answer)
+    assert result.ok == (message == "right")
+    assert message in result.message
+
+
+def test_no_dictionary_where_none_is_asked_for():
+    message = check_function(KL, lambda mu, logvar: {"kl": right(mu, logvar)}).message
+    assert message.startswith("Expected no dictionary.")
+
+
+def test_two_plain_numbers_are_two_values():
+    def reference(x):
+        return float(x.sum()), np.float64(x.max())
+
+    function = Function("f", reference, lambda rng: {"x": rng.random(5)}, lambda choose, x: reference(x))
+    assert [len(want) for want in function.expected.wanted] == [2] * 8
+    assert "value 1 is right. value 2: " in check_function(function, lambda x: (x.sum(), x.min())).message
+
+
+def test_a_question_without_inputs_is_judged_and_the_answer_not_given_away():
+    def model(choose):
+        return {"A": choose(7, ("8 for A", 8, "look at A again.")), "B": choose(3, ("4 for B", 4, "and at B."))}
+
+    function = Function("f", lambda: {"A": 7, "B": 3}, lambda rng: {}, model, outputs=("run A", "run B"))
+    assert check_function(function, lambda: {"A": 7, "B": 3}).message == "right"
+    for answer, message in (
+        ({"A": 7, "B": 4}, "run A is right. run B: 4 for B: and at B."),
+        ({"A": 8, "B": 4}, "run A: 8 for A: look at A again. run B: 4 for B: and at B."),
+        ({"A": 3, "B": 7}, "run A (as wrong: run B): this is not right."),
+        ({"A": 7, "B": 99}, "run A is right. run B: this is not right."),
+        ({"A": 7}, "Missing: B."),
+    ):
+        assert check_function(function, lambda answer=answer: answer).message == message

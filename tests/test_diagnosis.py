@@ -84,6 +84,95 @@ def test_an_input_that_is_all_that_goes_wrong_is_named_with_its_advice():
     assert message == "the sum is right. the product: it is right but for an x of zero. what is 0 / 0?"
 
 
+def zeros(number, advice="what is 0 / 0?"):
+    return Special(f"{number} zeros", {"x": np.zeros((number, 3)), "y": np.ones((number, 3))}, advice)
+
+
+def test_several_inputs_that_go_wrong_are_told_what_is_true_for_all_of_them():
+    def stops_at_zero(x, y):
+        return 2 * x + y, 2 * x * y * (x / x)
+
+    alike, apart = (
+        Function("f", F.reference, F.inputs, F.model, special=special, outputs=F.outputs)
+        for special in ([zeros(1), zeros(2)], [zeros(1), zeros(2, "two?")])
+    )
+    message, name = told(stops_at_zero, alike)
+    assert message.endswith("the product: it is right but for 1 zeros and 2 zeros. what is 0 / 0?")
+    assert name == "wrong for 1 zeros and 2 zeros"
+    message, name = told(stops_at_zero, apart)
+    assert "it is right but for 1 zeros and 2 zeros. Have these inputs something in common?" in message
+    assert "0 / 0" not in message
+    assert name == "wrong for 1 zeros and 2 zeros"
+
+
+def test_an_output_that_goes_wrong_on_a_special_input_only_is_not_blamed_for_what_others_do():
+    message, name = told(lambda x, y: (2 * x, 2 * x * y * (x / x)))
+    assert message == (
+        "the sum: y left out: where is y? For an x of zero this may not be all: mend it first, then check again."
+    )
+    assert name == "y left out"
+
+
+def cancelling(choose, x):
+    half = choose(x, ("half of x", x / 2, "where does the half come from?"))
+    return choose(half, ("twice as much", 2 * half, "why two?")) ** 2 + choose(
+        half, ("four times as much", 4 * half, "why four?")
+    )
+
+
+def test_a_formula_comes_before_two_mistakes_whose_effects_may_cancel():
+    def both(x):
+        return x**2 + x
+
+    def terms(x):
+        return {"x": x, "x^2": x**2}
+
+    function = Function("f", both, lambda rng: {"x": rng.standard_normal(5)}, cancelling, terms=terms, probe="x = 1?")
+    message, name = told(lambda x: x**2 + x / 2, function)
+    assert message == "what you return is 1/2 x + x^2. x = 1?"
+    assert name == "1/2 x + x^2"
+    without = Function("f", both, function.inputs, cancelling)
+    assert told(lambda x: x**2 + x / 2, without)[1] == "half of x and twice as much"
+
+
+def test_a_mistake_that_would_spoil_another_output_otherwise_is_not_offered():
+    def model(choose, x):
+        factor = choose(1, ("both doubled", 2, "both are twice too large."))
+        return factor * x, factor * choose(x**2, ("the square doubled", 2 * x**2, "it is twice too large."))
+
+    function = Function("f", lambda x: (x, x**2), lambda rng: {"x": rng.standard_normal(5)}, model, outputs=("a", "b"))
+    assert told(lambda x: (2 * x, 2 * x**2), function) == ("both doubled: both are twice too large.", "both doubled")
+    message, name = told(lambda x: (x / 2, 2 * x**2), function)
+    assert message.endswith("b: the square doubled: it is twice too large.")
+    assert name == "half the value and the square doubled"
+
+
+def positive(choose, x):
+    total = choose(x.sum(), ("less ten", x.sum() - 10, "why ten?"), ("less twenty", x.sum() - 20, "why twenty?"))
+    return total > 0
+
+
+def test_an_answer_that_never_changes_is_not_explained_by_what_never_changes_either():
+    function = Function(
+        "f", lambda x: np.array(x.sum() > 0), lambda rng: {"x": rng.standard_normal(5)}, positive, shrink=False
+    )
+    message, name = told(lambda x: bool(x.sum() > 100), function)
+    assert message == "always False: to every ordinary input you say False, right or not."
+    assert name == "always False"
+
+
+def test_few_values_that_agree_on_the_first_inputs_are_tried_on_more():
+    def model(choose, x):
+        return choose(x.sum() > 0, ("the first only", x[0] > 0, "which?"), ("the first two", x[:2].sum() > 0, "which?"))
+
+    function = Function(
+        "f", lambda x: np.array(x.sum() > 0), lambda rng: {"x": rng.standard_normal(3)}, model, shrink=False
+    )
+    assert told(lambda x: bool(x[0] > 0), function)[1] == "the first only"
+    first = [function.case(number)[0][0] for number in range(8)]
+    assert told(lambda x: bool((x[0] if x[0] in first else x.sum()) > 0), function)[1] is None
+
+
 def test_a_known_mistake_with_another_one_on_a_special_input():
     message, name = told(lambda x, y: (2 * x * (x / x), 2 * x * y))
     assert name == "y left out"
@@ -132,6 +221,15 @@ def test_where_two_explanations_fit_both_are_offered():
     message, name = told(lambda x: 2 * x, function)
     assert message == "doubled: why two? Or: added twice: once is enough."
     assert name == "doubled or added twice"
+
+
+def test_explanations_with_the_same_advice_share_it():
+    def model(choose, x):
+        both = "is it there once?"
+        return choose(x, ("doubled", 2 * x, both)) + choose(0 * x, ("added twice", x, both))
+
+    function = Function("f", lambda x: x, lambda rng: {"x": rng.standard_normal(5)}, model)
+    assert told(lambda x: 2 * x, function) == ("doubled or added twice: is it there once?", "doubled or added twice")
 
 
 def product(choose, x, y):

@@ -103,9 +103,9 @@ def stops(x):
     [
         (lambda x: None, r"It returns nothing: is there a `return`\?$"),
         (lambda x: "yes", "It returns a str, in which not everything is a number.$"),
-        (lambda x: {"a": 1}, "a dict, in which not everything is a number"),
+        (lambda x: {1, 2}, "a set, in which not everything is a number"),
         (lambda x: [x, None], "It returns nothing"),
-        (lambda x: [[1], [1, 2]], "ValueError"),
+        (lambda x: [[1], [1, 2]], "It returns a list of arrays that differ in shape, where one array belongs"),
         (lambda x: sys.exit(), "^It stops in line .* with SystemExit.$"),
         (lambda: 0, "TypeError"),
         (forever, "RecursionError"),
@@ -142,3 +142,11 @@ def test_an_outcome_can_be_sent_to_another_process():
     copy = pickle.loads(pickle.dumps(outcome))
     assert isinstance(copy, Outcome)
     np.testing.assert_array_equal(copy.values[0], X)
+
+
+def test_the_values_of_a_dictionary_come_with_their_names():
+    outcome = evaluate(lambda x: (x, {"b": 2 * x, "a": 3 * x}), Call((X,)))
+    assert outcome.names == ("", "b", "a")
+    for value, factor in zip(outcome.values, (1, 2, 3), strict=True):
+        np.testing.assert_array_equal(value, factor * X)
+    assert evaluate(lambda x: (x, x), Call((X,))).names == ("", "")

@@ -19,7 +19,7 @@ def terms(x, y):
         (lambda x, y: x**2 / 2 - y, "1/2 x^2 - y"),
         (lambda x, y: -x + 3 * x * y, "-x + 3 x y"),
         (lambda x, y: np.exp(y) - 1, "exp(y) - 1"),
-        (lambda x, y: np.log(2 * np.pi) * x - np.log(2), "log(2 pi) x - log 2"),
+        (lambda x, y: np.log(2 * np.pi) * x - np.log(2), "log(2 pi) x - log(2)"),
         (lambda x, y: 0 * x + 2 / 3, "2/3"),
         (lambda x, y: 0.123 * x, None),  # no simple number
         (lambda x, y: np.sin(x), None),

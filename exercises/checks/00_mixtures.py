@@ -83,12 +83,9 @@ def log_density(choose, x, means, stds, constant=True):
         ("the missing half in the exponent", (distance / width) ** 2, "the exponent of a Gaussian has a factor in it."),
         ("a distance not squared", np.abs(distance) / width, "a Gaussian falls with the square of the distance."),
         ("a distance not divided", 0.5 * distance**2, "the distance has to be measured in standard deviations."),
-        (
-            "divided by the width once",
-            0.5 * distance**2 / width,
-            "the distance is squared: what is it divided by then?",
-        ),
-    )
+        ("divided by the width once", 0.5 * distance**2 / width,
+         "the distance is squared: what is it divided by then?"),
+    )  # fmt: skip
     height = choose(
         np.log(width),
         ("the height left out", 0 * width, "a wide Gaussian is a low one: a factor before the exponential is missing."),
@@ -140,7 +137,7 @@ def posterior_model(choose, x, weights, means, stds):
         ("a small number added", joint / (joint.sum(1, keepdims=True) + 1e-300), FAR.advice),
         ("one maximum for all shells", np.exp(log_joint - log_joint.max())
          / np.exp(log_joint - log_joint.max()).sum(1, keepdims=True), "every shell needs its own largest one."),
-        ("the lowest one subtracted", np.exp(log_joint - log_joint.min(1, keepdims=True))
+        ("another than the largest subtracted", np.exp(log_joint - log_joint.min(1, keepdims=True))
          / np.exp(log_joint - log_joint.min(1, keepdims=True)).sum(1, keepdims=True),
          "subtract what leaves nothing to overflow."),
         *advised("your rows do not add up to 1.", {
@@ -266,13 +263,12 @@ def em_model(choose, x, weights, means, stds):
     q = choose(
         share(log_joint),
         ("the height left out", share(log_joint + np.log(width)), "a wide Gaussian is a low one: look at your E-step."),
-        ("responsibilities not divided", np.exp(log_joint), "the rows of your q do not add up to 1."),
-        (
-            "divided by the sum over the shells",
-            share(log_joint, 0),
-            "the rows of q add up to 1, not its columns.",
+        *advised(
+            "the rows of your q do not add up to 1.",
+            ("responsibilities not divided", np.exp(log_joint)),
+            ("responsibilities divided by their sum over the shells", share(log_joint, 0)),
         ),
-    )
+    )  # fmt: skip
     hard = np.eye(k)[log_joint.argmax(1)]
     cut = np.where(q < 0.1, 0, q)
     cut = cut / cut.sum(1, keepdims=True)
@@ -310,12 +306,9 @@ def em_model(choose, x, weights, means, stds):
         ("widths not divided", (q * squares).sum(0), "a mean is divided by the sum of the weights."),
         ("one width for all", np.full(k, (q * squares).sum() / len(x)), "each kind has a width of its own."),
         ("widths of hard decisions", (hard * squares).sum(0) / hard.sum(0), "a shell belongs to a kind as q says."),
-        (
-            "a second E-step before the widths",
-            weighted(again(x, n / len(x), mean, width), squares),
-            "one E-step, one M-step: the q in the widths is that of the means.",
-        ),
-    )
+        ("a second E-step before the widths", weighted(again(x, n / len(x), mean, width), squares),
+         "one E-step, one M-step: the q in the widths is that of the means."),
+    )  # fmt: skip
     new_weights = choose(
         n / len(x),
         ("weights not divided", n, "the weights should add up to 1."),
@@ -352,6 +345,7 @@ FUNCTIONS = [
         special=[
             FAR,
             Special("one shell", {"x": np.array([1.0])} | TWO, "is an axis lost where it has length 1?"),
+            Special("a single shell, far out", {"x": np.array([120.0])} | TWO, FAR.advice),
             Special("one kind", {"x": np.array([1.0, 2.0])} | ALONE, "is an axis lost where it has length 1?"),
         ],
         shrink=False,
@@ -365,7 +359,7 @@ FUNCTIONS = [
             Special(
                 "a q that rules a kind out",
                 {"x": np.array([1.0, 3.0]), "q": np.array([[1.0, 0.0], [0.0, 1.0]])} | TWO,
-                "what is q log q where q is 0?",
+                "what is q log q where q is 0, and what becomes of the other kinds?",
             ),
             Special(
                 "a q that rules one of three kinds out",

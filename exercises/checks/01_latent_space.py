@@ -454,6 +454,8 @@ def active_model(choose, mu, threshold=0.01):
             ("the variance less 1", variance - 1),
             ("how far the standard deviation is from 1", np.abs(np.sqrt(variance) - 1)),
         ),
+        ("1 for every latent", np.ones_like(variance),
+         "your measure is 1 for every latent, however little it changes: is it divided by itself?"),
         ("a KL in the variance", (variance - 1 - np.log(variance)) / 2,
          "this is the KL between two Gaussians. The text compares the variance itself."),
         *advised(
@@ -519,10 +521,10 @@ def active_model(choose, mu, threshold=0.01):
         *advised(
             "you return something for the active latents only. Return True or False for every latent.",
             ("their places", np.flatnonzero(over)),
-            ("the active ones first", np.sort(over, axis=None)[::-1]),
             ("their measures", np.atleast_1d(measure)[np.atleast_1d(over)]),
             ("their columns", mu[:, over] if np.shape(over) == mu.shape[1:] else mu),
         ),
+        ("the active ones first", np.sort(over, axis=None)[::-1], "all that are true come first: whose are they then?"),
         *advised(
             "you join several answers to one. There is one for each latent, from the variance over all images.",
             ("if any is", np.any(over, axis=0)),
@@ -578,7 +580,7 @@ FUNCTIONS = [
             ),
             Special(
                 "codes of images far from 0",
-                {"z": np.vstack([FAR, [[200.0, 0, 0]]]), "mu": FAR[::-1].copy()},
+                {"z": np.vstack([FAR, [[44.0, 37, 42]]]), "mu": FAR[::-1].copy()},
                 "the distance of a code to itself is 0. Does rounding leave it so, and may its square be negative?",
             ),
             Special(

@@ -263,7 +263,7 @@ def angle_model(choose, start, end):
             ("the first three latents", product[:, :3].sum(1)),
         ),
         *advised(
-            "your cosine is never negative, so no angle is above 90 degrees. The cosine has a sign.",
+            "no angle is above 90 degrees in yours. The cosine has a sign.",
             ("folded back at 90 degrees", np.abs(product.sum(1))),
             ("cut off at 90 degrees", np.maximum(product.sum(1), 0)),
             ("the sizes of the products", np.abs(product).sum(1)),
@@ -399,10 +399,15 @@ def slerp_model(choose, start, end, t):
     scalar = (start * end).sum(1, keepdims=True)
     cosine = np.clip(scalar / (of_start * of_end), -1, 1)
     right = np.arccos(cosine)
+    degrees = np.degrees(right)
     angle = choose(
         right,
         ("the cosine used as the angle", cosine, "the sines are taken of the cosine. They want the angle itself."),
-        ("degrees used as the angle", np.degrees(right), "np.sin wants radians, and gets degrees here."),
+        *advised(
+            "np.sin wants radians, and gets degrees here.",
+            ("degrees used as the angle", degrees),
+            ("degrees used as the angle, and to look for an arc", degrees.copy()),
+        ),
         ("the angle of unnormalised codes", np.arccos(np.clip(scalar, -1, 1)),
          "your angle depends on how long the codes are. Only their directions should matter."),
         *advised(
@@ -567,7 +572,7 @@ def slerp_model(choose, start, end, t):
         ("end's part across not made 1 long", (length * (np.cos(t * angle) * a + np.sin(t * angle) * across), angle),
          "what a cosine and a sine mix has to be right-angled, and both of length 1."),
     )  # fmt: skip
-    return np.where(is_flat(where), line, arc)
+    return np.where(is_flat(right if where is degrees else where), line, arc)
 
 
 def slerp_terms(start, end, t):
@@ -583,7 +588,9 @@ BELOW, ABOVE = at_angles(np.pi - 5e-5, 1.0, np.pi - 8e-5), at_angles(np.pi - 3e-
 AT_RIGHT_ANGLES = {"start": np.array([[2.0, 0.0], [0.0, 3.0]]), "end": np.array([[0.0, 1.0], [-4.0, 0.0]])}
 ONE_PAIR = {"start": MANY[:1], "end": MANY[1:2]}
 LENGTHS = {"start": MANY[:4] * [[0.01], [300], [0.02], [100]], "end": MANY[4:8] * [[0.02], [0.01], [200], [500]]}
-NO_ARC = "the sine is 0 there, or what rounding leaves of it. Is the angle a number, and what does the docstring want?"
+NO_ARC = "the sine is below 1e-4 there. Is the angle a number, and what does the docstring want for such a sine?"
+PARALLEL = "their cosine is 1 or -1, or what rounding leaves of it. What does the inverse of the cosine say to that?"
+ENDS = "where does the way begin, and where does it end?"
 
 FUNCTIONS = [
     Function(
@@ -592,8 +599,8 @@ FUNCTIONS = [
         arrays_and_time,
         lerp_model,
         special=[
-            Special("t = 0", {"start": MANY[:4], "end": MANY[4:8], "t": 0.0}, "where does the way begin?"),
-            Special("t = 1", {"start": MANY[:4], "end": MANY[4:8], "t": 1.0}, "where does the way end?"),
+            Special("t = 0", {"start": MANY[:4], "end": MANY[4:8], "t": 0.0}, ENDS),
+            Special("t = 1", {"start": MANY[:4], "end": MANY[4:8], "t": 1.0}, ENDS),
             Special("a start that is the end", {"start": MANY[:3], "end": MANY[:3], "t": 0.3},
              "that way has no length."),
             Special("images", {"start": IMAGES[0], "end": IMAGES[1], "t": 0.7},
@@ -612,10 +619,8 @@ FUNCTIONS = [
         codes,
         angle_model,
         special=[
-            Special("codes that point the same way", SAME,
-             "their cosine is 1, or what rounding leaves of it. What does the inverse of the cosine say to that?"),
-            Special("codes that point opposite ways", OPPOSITE,
-             "their cosine is -1, or what rounding leaves of it. What does the inverse of the cosine say to that?"),
+            Special("codes that point the same way", SAME, PARALLEL),
+            Special("codes that point opposite ways", OPPOSITE, PARALLEL),
             Special("nearly the same and nearly opposite ways", NEARLY,
              "small angles need all digits of the cosine: is it rounded, or kept away from 1?"),
             Special("codes at a right angle", AT_RIGHT_ANGLES, "their cosine is 0."),
@@ -633,12 +638,11 @@ FUNCTIONS = [
         codes_and_time,
         slerp_model,
         special=[
-            Special("t = 0", {"start": MANY[:4], "end": MANY[4:8], "t": 0.0}, "where does the arc begin?"),
-            Special("t = 1", {"start": MANY[:4], "end": MANY[4:8], "t": 1.0}, "where does the arc end?"),
+            Special("t = 0", {"start": MANY[:4], "end": MANY[4:8], "t": 0.0}, ENDS),
+            Special("t = 1", {"start": MANY[:4], "end": MANY[4:8], "t": 1.0}, ENDS),
             Special("codes that point the same way", SAME | {"t": 0.3}, NO_ARC),
             Special("codes that point opposite ways", OPPOSITE | {"t": 0.3}, NO_ARC),
-            Special("nearly opposite pairs with a sine below 1e-4", BELOW | {"t": 0.6},
-             "what does the docstring want for such a sine?"),
+            Special("nearly opposite pairs with a sine below 1e-4", BELOW | {"t": 0.6}, NO_ARC),
             Special("nearly opposite pairs with a sine above 1e-4", ABOVE | {"t": 0.6},
              "the arc is asked for there. Which limit do you have, and how exact is the angle?"),
             Special("pairs that point nearly the same way", at_angles(0.01, 1.0, 0.02) | {"t": 0.4},

@@ -56,20 +56,14 @@ def gradient(mu, logvar):
 def kl_model(choose, mu, logvar):
     log_variance = choose(
         logvar,
-        (
-            "logvar taken for log sigma",
-            2 * logvar,
-            "you treat logvar as the log of sigma; it is that of sigma squared.",
-        ),
+        ("logvar taken for log sigma", 2 * logvar,
+         "you treat logvar as the log of sigma; it is that of sigma squared."),
         ("the sign of logvar", -logvar, "a large logvar makes a narrow cloud in yours. It should be a wide one."),
         ("logvar taken for sigma", 2 * np.log(np.abs(logvar)), "you take logvar for sigma itself. It is a logarithm."),
-        (
-            "logvar taken for the variance",
-            np.log(np.abs(logvar)),
-            "you take logvar for the variance. It is its logarithm.",
-        ),
+        ("logvar taken for the variance", np.log(np.abs(logvar)),
+         "you take logvar for the variance. It is its logarithm."),
         ("logvar cut off", np.clip(logvar, -1, 1), "logvar has no limits: why cut it?"),
-    )
+    )  # fmt: skip
     variance = choose(
         np.exp(log_variance),
         ("sigma instead of its square", np.exp(log_variance / 2), "one term holds sigma where the variance belongs."),
@@ -87,23 +81,15 @@ def kl_model(choose, mu, logvar):
     )
     whole = choose(
         squares + variance - 1 - log_variance,
-        (
-            "the other way round",
-            (1 + mu**2) / np.exp(logvar) - 1 + logvar,
-            "this is KL(prior || q). The mean has to be taken over the codes that the encoder proposes.",
-        ),
-        (
-            "the forgotten constant",
-            squares + variance - log_variance,
-            "try mu = 0 and sigma = 1: there the two Gaussians are the same. What must the KL be?",
-        ),
-        (
-            "the sign of the logarithm",
-            squares + variance - 1 + log_variance,
-            "try mu = 0 and two values of sigma, one small and one large: a KL is never below zero.",
-        ),
-        ("no logarithm", squares + variance - 1, "a code of no width costs you nothing. A term is missing."),
-    )
+        ("the other way round", (1 + mu**2) / np.exp(logvar) - 1 + logvar,
+         "this is KL(prior || q). The mean has to be taken over the codes that the encoder proposes."),
+        ("the forgotten constant", squares + variance - log_variance,
+         "try mu = 0 and sigma = 1: there the two Gaussians are the same. What must the KL be?"),
+        ("the sign of the logarithm", squares + variance - 1 + log_variance,
+         "try mu = 0 and two values of sigma, one small and one large: a KL is never below zero."),
+        ("no logarithm", squares + variance - 1,
+         "the narrower a code is, the cheaper it is in yours. A term is missing."),
+    )  # fmt: skip
     half = choose(
         0.5,
         ("the sign", -0.5, "yours is minus the KL, which is never below zero. Which density goes first?"),
@@ -151,27 +137,18 @@ def monte_carlo_model(choose, mu, logvar, eps):
         centre + spread * eps,
         ("draws from the prior", eps, "you evaluate the densities at the noise itself. The mean is over codes from q."),
         ("mu scaled as well", spread * (mu + eps), "without noise a draw should be mu. What is scaled?"),
-        (
-            "the noise subtracted",
-            centre - spread * eps,
-            "you subtract the noise. That is as good a draw, but not this one: the check uses your eps.",
-        ),
+        ("the noise subtracted", centre - spread * eps,
+         "you subtract the noise. That is as good a draw, but not this one: the check uses your eps."),
         ("mu in place of the draws", mu + 0 * eps, "you evaluate at mu itself, the same for every draw."),
-    )
+    )  # fmt: skip
     scale_of_q = choose(
         sigma,
-        (
-            "the variance given as sigma",
-            sigma**2,
-            "the log density of q is that of another width: it takes sigma, not the variance.",
-        ),
+        ("the variance given as sigma", sigma**2,
+         "the log density of q is that of another width: it takes sigma, not the variance."),
         ("q of width 1", np.ones_like(sigma), "the log density of q has width 1 in yours. Its own is sigma."),
-        (
-            "the root of sigma",
-            np.sqrt(sigma),
-            "the width of your q is the root of the right one: logvar is halved once too often.",
-        ),
-    )
+        ("the root of sigma", np.sqrt(sigma),
+         "the width of your q is the root of the right one: logvar is halved once too often."),
+    )  # fmt: skip
     centre_of_q = choose(
         mu, ("q around zero", 0 * mu, "the log density of q lies around zero in yours. Its middle is mu.")
     )
@@ -179,81 +156,48 @@ def monte_carlo_model(choose, mu, logvar, eps):
     log_2pi = np.log(2 * np.pi)
     log_q = choose(
         -0.5 * (log_2pi + 2 * np.log(scale_of_q) + square),
-        (
-            "log q without its width",
-            -0.5 * (log_2pi + square),
-            "in log q a term is missing: a narrow Gaussian is a high one.",
-        ),
+        ("log q without its width", -0.5 * (log_2pi + square),
+         "in log q a term is missing: a narrow Gaussian is a high one."),
         ("log q without its pi", -np.log(scale_of_q) - 0.5 * square, "log q lacks a constant that log p has."),
-        (
-            "log q without its half",
-            -0.5 * log_2pi - np.log(scale_of_q) - square,
-            "in log q the square weighs too much.",
-        ),
-        (
-            "the width in log q twice",
-            -0.5 * log_2pi - 2 * np.log(scale_of_q) - 0.5 * square,
-            "in log q the height is that of another width.",
-        ),
-        (
-            "the sign of the width in log q",
-            -0.5 * log_2pi + np.log(scale_of_q) - 0.5 * square,
-            "is a narrow Gaussian high or low? Look at log q.",
-        ),
-        (
-            "the width to another power",
-            -0.5 * (log_2pi + 2 * np.log(scale_of_q) + (z - centre_of_q) ** 2 / scale_of_q),
-            "in the exponent of q the distance is divided by sigma once only.",
-        ),
-        (
-            "log q as density",
-            np.exp(-0.5 * (log_2pi + 2 * np.log(scale_of_q) + square)),
-            "one term is a density itself, without its logarithm.",
-        ),
+        ("log q without its half", -0.5 * log_2pi - np.log(scale_of_q) - square,
+         "in log q the square weighs too much."),
+        ("the width in log q twice", -0.5 * log_2pi - 2 * np.log(scale_of_q) - 0.5 * square,
+         "in log q the height is that of another width."),
+        ("the sign of the width in log q", -0.5 * log_2pi + np.log(scale_of_q) - 0.5 * square,
+         "is a narrow Gaussian high or low? Look at log q."),
+        ("the width to another power", -0.5 * (log_2pi + 2 * np.log(scale_of_q) + (z - centre_of_q) ** 2 / scale_of_q),
+         "in the exponent of q the distance is divided by sigma once only."),
+        ("log q as density", np.exp(-0.5 * (log_2pi + 2 * np.log(scale_of_q) + square)),
+         "one term is a density itself, without its logarithm."),
         ("no log q", 0 * z, "this is the mean of log p alone. What is it compared with?"),
-    )
+    )  # fmt: skip
     log_p = choose(
         -0.5 * (log_2pi + z**2),
         ("only log q", 0 * z, "this is the mean of log q alone. Where does the prior come in?"),
         ("log p without its pi", -0.5 * z**2, "log p lacks a constant that log q has."),
         ("log p without its half", -0.5 * log_2pi - z**2, "in log p the square weighs too much."),
-        (
-            "the prior at the noise",
-            -0.5 * (log_2pi + eps**2) + 0 * z,
-            "the prior is evaluated at the noise. It has to judge the codes.",
-        ),
-        (
-            "the prior as wide as q",
-            -0.5 * (log_2pi + logvar + z**2 / sigma**2),
-            "your prior has the width of q. Its own is 1.",
-        ),
+        ("the prior at the noise", -0.5 * (log_2pi + eps**2) + 0 * z,
+         "the prior is evaluated at the noise. It has to judge the codes."),
+        ("the prior as wide as q", -0.5 * (log_2pi + logvar + z**2 / sigma**2),
+         "your prior has the width of q. Its own is 1."),
         ("the prior around mu", -0.5 * (log_2pi + (z - mu) ** 2), "your prior lies around mu. Its middle is 0."),
-    )
+    )  # fmt: skip
     difference = choose(
         log_q - log_p,
         ("the sign", log_p - log_q, "the difference is the wrong way round: this estimates minus the KL."),
         ("the sum of both", log_q + log_p, "you add the two log densities. How do they come into a ratio?"),
-        (
-            "the absolute difference",
-            np.abs(log_q - log_p),
-            "single draws may be negative, only their mean may not: take no absolute value.",
-        ),
-        (
-            "the ratio of the densities",
-            np.exp(log_q - log_p),
-            "the KL is the mean of a logarithm; yours is that of the ratio itself.",
-        ),
-    )
+        ("the absolute difference", np.abs(log_q - log_p),
+         "single draws may be negative, only their mean may not: take no absolute value."),
+        ("the ratio of the densities", np.exp(log_q - log_p),
+         "the KL is the mean of a logarithm; yours is that of the ratio itself."),
+    )  # fmt: skip
     code = choose(
         difference.sum(2),
-        (
-            "mean over the latents",
-            difference.mean(2),
-            "you average over the latents. The log density of a code is the sum of its latents' log densities.",
-        ),
+        ("mean over the latents", difference.mean(2),
+         "you average over the latents. The log density of a code is the sum of its latents' log densities."),
         ("without the last latent", difference[:, :, :-1].sum(2), "the last latent does not count in your sum."),
         ("without the first latent", difference[:, :, 1:].sum(2), "the first latent does not count in your sum."),
-    )
+    )  # fmt: skip
     draws = len(eps)
     return choose(
         code.mean(0),
@@ -305,28 +249,16 @@ def gradient_model(choose, mu, logvar):
     )
     by_logvar = choose(
         0.5 * (variance - 1),
-        (
-            "the gradient by sigma squared",
-            0.5 * (1 - 1 / variance),
-            "it is the derivative by the variance, the network gives its logarithm: use the chain rule.",
-        ),
-        (
-            "the gradient by sigma",
-            np.sqrt(variance) - 1 / np.sqrt(variance),
-            "it is the derivative by sigma. The network's output is logvar: use the chain rule.",
-        ),
-        (
-            "the forgotten log",
-            0.5 * variance,
-            "it is never zero, so the spread would shrink for ever. A term of the KL is missing.",
-        ),
+        ("the gradient by sigma squared", 0.5 * (1 - 1 / variance),
+         "it is the derivative by the variance, the network gives its logarithm: use the chain rule."),
+        ("the gradient by sigma", np.sqrt(variance) - 1 / np.sqrt(variance),
+         "it is the derivative by sigma. The network's output is logvar: use the chain rule."),
+        ("the forgotten log", 0.5 * variance,
+         "it is never zero, so the spread would shrink for ever. A term of the KL is missing."),
         ("only the log", -0.5 * np.ones_like(variance), "it is the same everywhere. A term of the KL is missing."),
         ("sigma instead of its square", 0.5 * (np.sqrt(variance) - 1), "sigma stands where the variance belongs."),
-        (
-            "logvar taken for log sigma",
-            variance**2 - 1,
-            "you treat logvar as the log of sigma; it is that of sigma squared.",
-        ),
+        ("logvar taken for log sigma", variance**2 - 1,
+         "you treat logvar as the log of sigma; it is that of sigma squared."),
         ("logvar not undone", 0.5 * (logvar - 1), "logvar stands where the variance belongs."),
         *advised(
             "you approximate exp: it is no polynomial.",
@@ -339,8 +271,9 @@ def gradient_model(choose, mu, logvar):
             "the pull on logvar has no upper limit: is something cut off?",
             {f"cut off at {most}": np.minimum(0.5 * (variance - 1), most) for most in (1, 2, 5, 10)},
         ),
+        ("the sign of logvar", 0.5 * np.sign(logvar), "the pull does not grow with the distance in yours."),
         ("half of one term only", variance - 0.5, "the two terms of the sum have the same factor."),
-    )
+    )  # fmt: skip
     factor = choose(
         1.0,
         ("the missing half", 2.0, "both are twice too large: what happened to the factor in front of the sum?"),
@@ -352,16 +285,13 @@ def gradient_model(choose, mu, logvar):
     mu_factor, logvar_factor = (
         choose(
             1.0,
-            (
-                f"the sign of the {name} gradient",
-                -1.0,
-                "it points downhill. The gradient points to where the KL grows.",
-            ),
+            (f"the sign of the {name} gradient", -1.0,
+             "it points downhill. The gradient points to where the KL grows."),
             (f"the {name} gradient doubled", 2.0, "it is twice too large."),
             (f"the {name} gradient halved", 0.5, "it is half of what it should be."),
         )
         for name in ("mu", "logvar")
-    )
+    )  # fmt: skip
     return mu_factor * factor * by_mu, logvar_factor * factor * by_logvar
 
 
@@ -388,7 +318,7 @@ FUNCTIONS = [
             LIMITS,
         ],
         terms=kl_terms,
-        probe="Put mu = 0, sigma = 2 into it and into the integral: which term disagrees?",
+        probe="Put mu = 1, sigma = 2 into it and into the integral: which term disagrees?",
     ),
     Function(
         "kl_monte_carlo",

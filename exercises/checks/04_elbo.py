@@ -172,6 +172,8 @@ def bernoulli_model(choose, logits, x):
          "this is a squared error of probabilities. A sure and wrong pixel must be able to cost more than 1."),
         ("the absolute error", lambda: np.abs(x - p),
          "this is an absolute error. A sure and wrong pixel must be able to cost more than 1."),
+        ("white only where x is 1", lambda: softplus(np.where(x == 1, -logit, logit)),
+         "a pixel that is not quite white costs as much as a black one. How white is a grey one?"),
         ("the squared error of the logits", lambda: (x - logit) ** 2,
          "this compares a logit with a grey value. A logit of 1000 may be just right."),
         ("the product added", lambda: softplus(logit) + x * logit,
@@ -707,6 +709,8 @@ def bits_model(choose, nats, num_pixels):
         ("the log of the pixels subtracted", nats - math.log(num_pixels),
          "you subtract the log of the number of pixels. What is the share of one of them?"),
         ("whole nats", np.trunc(nats), "the nats become whole numbers on the way."),
+        ("whole bits for each image", np.ceil(nats / math.log(2)) * math.log(2),
+         "the bits of an image become whole numbers on the way."),
     )
     share = choose(
         num_pixels,
@@ -776,10 +780,9 @@ FUNCTIONS = [
         grey_images,
         bernoulli_model,
         special=[
-            Special("logits of 40 and -40", sure_pixels(40.0),
-                    "Does p round to 0 or 1 there, or is something cut off?"),
-            Special("logits of 1000 and -1000", sure_pixels(1000.0),
-                    "Is one of your steps no number any more there, or is something cut off?"),
+            *(Special(f"logits of {size} and -{size}", sure_pixels(size),
+                      "Does p round to 0 or 1 there, is one of your steps no number any more, or is something cut off?")
+              for size in (40, 1000)),
             Special("logits of 0", sure_pixels(0.0), "a coin is a pixel, too: does one of your cases hold l = 0?"),
             Special("one image",
                     {"logits": np.array([[[[1.0, -2.0], [0.5, 3.0]]]]), "x": np.array([[[[1.0, 0.2], [0.0, 0.6]]]])},

@@ -512,15 +512,13 @@ def reparameterize_model(choose, mu, logvar, eps):
         ("the same noise for all latents", lambda: eps[:, :1] + 0 * eps,
          "every latent gets the noise of the first. Each has its own."),
         *(
-            (
-                f"noise of your own, seed {seed}, {dtype}",
-                lambda seed=seed, dtype=dtype: seeded_noise(eps.shape, seed, dtype),
-                "you draw noise of your own and leave eps unused. The noise comes from outside.",
-            )
+            (f"noise of your own, seed {seed}, {dtype}",
+             lambda seed=seed, dtype=dtype: seeded_noise(eps.shape, seed, dtype),
+             "you draw noise of your own and leave eps unused. The noise comes from outside.")
             for seed in (0, 1, 42)
             for dtype in (torch.float64, torch.float32)
         ),
-    )()
+    )()  # fmt: skip
     shift = choose(
         lambda: spread * noise,
         ("the noise ignored", lambda: 0 * noise * spread,

@@ -179,13 +179,10 @@ def noise_step(choose, grad_z, logvar, eps):
         1 * grad_z,
         ("grad_z left out of grad_mu", np.ones_like(grad_z), stops),
         ("mu scaled by sigma", grad_z * sigma, "grad_mu depends on sigma. If mu moves by one, by how much does z?"),
-        (
-            "mu scaled by the noise",
-            grad_z * eps,
-            "grad_mu depends on the noise. If mu moves by one, by how much does z?",
-        ),
+        ("mu scaled by the noise", grad_z * eps,
+         "grad_mu depends on the noise. If mu moves by one, by how much does z?"),
         ("nothing for mu", 0 * grad_z, "nothing of what comes back to z reaches mu."),
-    )
+    )  # fmt: skip
     by_z = choose(grad_z, ("grad_z left out of grad_logvar", np.ones_like(grad_z), stops))
     slope = choose(
         sigma / 2,
@@ -212,18 +209,12 @@ def noise_step(choose, grad_z, logvar, eps):
     by_logvar = by_z * noise * slope
     return choose(
         (by_mu, by_logvar),
-        (
-            "mu and logvar exchanged",
-            (by_logvar, by_mu),
-            "mu gets what belongs to logvar, and logvar what belongs to mu.",
-        ),
+        ("mu and logvar exchanged", (by_logvar, by_mu),
+         "mu gets what belongs to logvar, and logvar what belongs to mu."),
         ("mu's gradient for both", (by_mu, by_mu), "mu and logvar get the same. How does z depend on each of them?"),
-        (
-            "logvar's gradient for both",
-            (by_logvar, by_logvar),
-            "mu and logvar get the same. Are they two names of one array?",
-        ),
-    )
+        ("logvar's gradient for both", (by_logvar, by_logvar),
+         "mu and logvar get the same. Are they two names of one array?"),
+    )  # fmt: skip
 
 
 # --- What may be done instead: the functions -------------------------------------------------------------------------

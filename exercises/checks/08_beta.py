@@ -374,7 +374,7 @@ def columns(mu, factors):
     return {"mu": np.column_stack(mu), "factors": np.column_stack(factors)}
 
 
-WAVES = np.arange(1100.0)
+WAVES, FEW = np.arange(1100.0), np.arange(40.0)
 STEPS, JUMPS = np.arange(5.0), np.array([1.0, 4.0, 2.0, 5.0, 3.0])
 
 
@@ -513,6 +513,8 @@ def correlations_model(choose, mu, factors):
         np.abs,
         ("signed", lambda r: r,
          "some of your values are negative. Whether a latent grows or falls with a factor is chance."),
+        ("0 for negative ones", lambda r: np.maximum(r, 0),
+         "a latent that falls with a factor counts as 0. Whether it grows or falls is chance."),
         ("squared", np.square, "your values are the squares of the right ones, the share of variance explained."),
         ("p-values", lambda r: 2 * t.sf(np.abs(r) * np.sqrt((n - 2) / (1 - r**2)), n - 2),
          "these are p-values: how likely so large a correlation is by chance. The correlation itself is asked for."),
@@ -629,6 +631,8 @@ def traversal_model(choose, mu, latent, values):
     where = choose(
         place == latent,
         ("the latent before", place == (latent - 1) % z, "another latent moves: they are counted from zero."),
+        ("the latent before, if there is one", place == latent - 1,
+         "another latent moves, or none: they are counted from zero."),
         ("the next latent", place == (latent + 1) % z, "another latent moves: they are counted from zero."),
         ("counted from the end", place == z - 1 - latent, "another latent moves: you count from the end."),
         ("the first latent", place == 0, "it is always the first latent that moves. Which one was asked for?"),
@@ -708,8 +712,12 @@ FUNCTIONS = [
         terms,
         loss_model,
         special=[
-            Special("a beta of 0", costs(*TWO_IMAGES, 0.0), "Zero is a price too: what should the loss become?"),
-            Special("a beta below 1", costs(*TWO_IMAGES, 0.25), "A price below one is allowed: what does yours do?"),
+            *(
+                Special(
+                    f"a beta {words}", costs(*TWO_IMAGES, beta), "A price below one is allowed: what does yours do?"
+                )
+                for words, beta in (("of 0", 0.0), ("below 1", 0.25))
+            ),
             Special("a beta of 1, a whole number", costs(*TWO_IMAGES, 1), "What is the loss when beta is 1?"),
             Special(
                 "latents that are nearly switched off",
@@ -761,7 +769,7 @@ FUNCTIONS = [
             ),
             Special(
                 "a front with a dent",
-                points((1, 10), (2, 9.5), (3, 9), (4, 3), (5, 3.5), (6, 2)),
+                points((10, 60), (20, 55), (30, 50), (40, 28), (50, 35), (60, 20)),
                 "The front may be bent in any way: does your rule ask for more than not to be beaten?",
             ),
             Special(
@@ -800,7 +808,7 @@ FUNCTIONS = [
         special=[
             Special(
                 "columns far from zero",
-                columns([30_000 + np.sin(WAVES), 10_000 - np.cos(WAVES)], [20_000 + np.sin(2 * WAVES), WAVES]),
+                columns([30_000 + np.sin(FEW), 10_000 - np.cos(FEW)], [20_000 + np.sin(2 * FEW), FEW]),
                 "a difference of two large numbers loses its digits: take off the means first, in float64.",
             ),
             Special("many images", columns([np.sin(WAVES), np.cos(WAVES) ** 3], [WAVES % 7, WAVES]), MANY),
@@ -838,7 +846,7 @@ FUNCTIONS = [
             Special("latent 0", code(-1.0, 0.5, latent=0), "Latents are counted from zero: is 0 taken for none?"),
             Special("the last latent", code(-1.0, 0.5, latent=2), "What comes after the last latent?"),
             Special("one value", code(0.5), LENGTH_1),
-            Special("many values", code(*np.sin(np.arange(130))), MANY),
+            Special("many values", code(*np.sin(np.arange(1, 131))), MANY),
             Special("one latent", code(-1.0, 0.5, mu=[0.5], latent=0), LENGTH_1),
             Special(
                 "a code in which two latents are equal",

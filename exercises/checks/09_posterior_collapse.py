@@ -125,7 +125,7 @@ def per_latent_model(choose, mu, logvar):
         log_variance,
         ("the sign of the logarithm", -log_variance,
          "try mu = 0 and two values of sigma, one small and one large: a KL is never below zero."),
-        ("no logarithm", 0 * logvar, "a latent of no width costs you nothing. A term is missing."),
+        ("no logarithm", 0 * logvar, "the narrower a latent is, the cheaper it is in yours. A term is missing."),
         ("the logarithm not halved", 2 * log_variance, "one term lacks the half that the others have."),
         ("the logarithm of the mean variance", np.log(np.exp(log_variance).mean(0, keepdims=True)),
          "one logarithm is that of a mean. First the price of each image, then the mean."),
@@ -358,13 +358,10 @@ def linear_model(choose, step, steps):
     weight = choose(
         np.where(over, after, rise),
         ("before and after exchanged", np.where(over, rise, after), "which of the two values belongs to which steps?"),
-        (
-            "a number of steps",
-            np.minimum(done, end),
-            "the weight of a loss is no number of steps. What is it at the end?",
-        ),
+        ("a number of steps", np.minimum(done, end),
+         "the weight of a loss is no number of steps. What is it at the end?"),
         ("a division without a rest", np.floor(share), "the weight jumps: what stands behind the point?"),
-    )
+    )  # fmt: skip
     return choose(
         weight,
         ("whole numbers if the first weight is one", np.floor(weight) if weight[0] == 1 else weight,
@@ -409,6 +406,10 @@ def cyclical_terms(step, steps, cycles, ramp):
 
 def cyclical_model(choose, step, steps, cycles, ramp):
     done, end = counted(choose, step), the_end(choose, step, steps)
+    end = choose(
+        end,
+        ("`cycles` times all the steps", end * cycles, "each of your cycles takes as many steps as there are for all."),
+    )
     cycles, ramp = choose(
         (cycles, ramp),
         ("cycles and ramp exchanged", (ramp, cycles), "`cycles` and `ramp` are exchanged."),
@@ -630,14 +631,11 @@ def free_bits_model(choose, kl, nats):
         ("shared among the latents", nats / z, "you share the allowance among the latents. Each has its own."),
         ("once for each latent", nats * z, "each latent has the allowance of all in yours."),
         ("shared among the images", nats / n, "you share the allowance among the images. What is it compared with?"),
-        (
-            "once for each image",
-            nats * n,
-            "you multiply the allowance by the number of images. What is it compared with?",
-        ),
+        ("once for each image", nats * n,
+         "you multiply the allowance by the number of images. What is it compared with?"),
         ("in bits", nats * np.log(2), "the allowance is in nats already, whatever its name."),
         ("into bits", nats / np.log(2), "the allowance is in nats already, and so is the KL."),
-    )
+    )  # fmt: skip
     each = choose(
         lambda: kl,
         ("maximum before the mean", lambda: np.maximum(kl, allowance),
@@ -653,7 +651,7 @@ def free_bits_model(choose, kl, nats):
         ("summed over the images", lambda: each.sum(0),
          "the result grows with the number of images. The mean over the batch comes first."),
         ("mean over the latents", lambda: each.mean(1),
-         "you average over the latents and sum over the images. It is the other way round."),
+         "you average over the latents. The mean is one over the images."),
         ("images for latents", lambda: each.sum(1),
          "you have one number for each image, and give each image an allowance. It belongs to the latents."),
         ("no mean over the images", lambda: each.ravel(),
@@ -703,7 +701,7 @@ def free_bits_model(choose, kl, nats):
         ("nats for the speaking ones only", lambda: np.where(spent > allowance, allowance, 0),
          "a latent pays the allowance, or nothing. What does one pay that says more?"),
         ("nats off the speaking ones", lambda: np.where(spent > allowance, spent - allowance, spent),
-         "a latent above its allowance pays less in yours than one just below."),
+         "a latent just above its allowance pays less in yours than one just below."),
         ("nats off, nats for the silent", lambda: np.where(spent > allowance, spent - allowance, allowance),
          "a latent just above its allowance pays less in yours than one below."),
         ("nats for all", lambda: floor, "your penalty does not depend on the KL."),
@@ -817,7 +815,7 @@ FUNCTIONS = [
                 "is one of the sizes fixed in your code?"),
         ],
         terms=per_latent_terms,
-        probe="Put mu = 0, sigma = 2 into it, and into the integral: which term disagrees? And what is averaged?",
+        probe="Put mu = 1, sigma = 2 into it, and into the integral: which term disagrees? And what is averaged?",
     ),
     Function(
         "linear_weight",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from checking import Function, Special
+from mistakes import advised
 
 # --- Inputs ----------------------------------------------------------------------------------------------------------
 
@@ -13,10 +14,10 @@ def labels_and_classes(rng):
 
 
 def two_matrices(rng):
-    n, d = rng.permutation([2, 3, 4, 5, 6, 7])[
-        :2
-    ]  # as wide as each other: what stacks, adds or mixes them must not stop
-    return {"h": rng.standard_normal((n, d)), "condition": rng.standard_normal((n, d))}
+    """As wide as each other: what stacks, adds or mixes them must not stop."""
+    n, d = rng.permutation([2, 3, 4, 5, 6, 7])[:2]
+    condition = rng.standard_normal((n, d))
+    return {"h": rng.standard_normal((n, d)), "condition": np.where(rng.random((n, d)) < 0.2, 1, condition)}
 
 
 def codes_and_labels(rng):
@@ -193,6 +194,7 @@ def beside(h, condition):
 
 
 def append_model(choose, h, condition):
+    zeros = "a column of zeros stands in your rows."
     wide = "Each image should get its own condition, in its row."
     way = choose(
         beside,
@@ -251,12 +253,9 @@ def append_model(choose, h, condition):
          "the condition stands in the middle of h. The weights of trained models expect it behind."),
         ("before the last column", lambda h, c: np.column_stack([h[:, :-1], c, h[:, -1:]]),
          "the condition stands in the middle of h. The weights of trained models expect it behind."),
-        ("a column of zeros behind", lambda h, c: np.column_stack([h, c, np.zeros(len(h))]),
-         "the row is longer than the two together."),
-        ("a column of zeros in front", lambda h, c: np.column_stack([np.zeros(len(h)), h, c]),
-         "the row is longer than the two together."),
-        ("a column of zeros between", lambda h, c: np.column_stack([h, np.zeros(len(h)), c]),
-         "something stands between the two."),
+        ("a column of zeros behind", lambda h, c: np.column_stack([h, c, np.zeros(len(h))]), zeros),
+        ("a column of zeros in front", lambda h, c: np.column_stack([np.zeros(len(h)), h, c]), zeros),
+        ("a column of zeros between", lambda h, c: np.column_stack([h, np.zeros(len(h)), c]), zeros),
         ("room for h twice", lambda h, c: beside(beside(h, c), np.zeros_like(h))[:, : 2 * h.shape[1]],
          "how long is the row? The two need not be equally wide."),
     )  # fmt: skip
@@ -329,23 +328,20 @@ def append_model(choose, h, condition):
          "what stands behind the point of the condition is lost: of which dtype is the result?"),
         ("yes or no", lambda: (condition != 0) * 1.0,
          "the values of the condition are lost: is it taken for true or false?"),
-        ("positive or not", lambda: (condition > 0) * 1.0,
-         "the values of the condition are lost: they are compared with something."),
-        ("above a half or not", lambda: (condition > 0.5) * 1.0,
-         "the values of the condition are lost: they are compared with something."),
+        *((name, lambda one=one: one * 1.0, "the values of the condition are lost: they are compared with something.")
+          for name, one in (("positive or not", condition > 0), ("above a half or not", condition > 0.5),
+                            ("1 or not", condition == 1))),
         ("the condition twice behind h", lambda: beside(condition, condition), "the condition stands there twice."),
         ("every column of the condition twice", lambda: np.repeat(condition, 2, 1),
          "every column of the condition stands there twice."),
-        ("the condition divided by its sum", lambda: condition / condition.sum(1, keepdims=True),
-         "you change the values of the condition. They stay as they are."),
-        ("each column of the condition on one scale", lambda: on_one_scale(condition, 0),
-         "you change the values of the condition. They stay as they are."),
-        ("each condition on one scale", lambda: on_one_scale(condition, 1),
-         "you change the values of the condition. They stay as they are."),
-        ("a sigmoid of the condition", lambda: 1 / (1 + np.exp(-condition)),
-         "you change the values of the condition. They stay as they are."),
-        ("tanh of the condition", lambda: np.tanh(condition),
-         "you change the values of the condition. They stay as they are."),
+        *advised(
+            "you change the values of the condition. They stay as they are.",
+            ("the condition divided by its sum", lambda: condition / condition.sum(1, keepdims=True)),
+            ("each column of the condition on one scale", lambda: on_one_scale(condition, 0)),
+            ("each condition on one scale", lambda: on_one_scale(condition, 1)),
+            ("a sigmoid of the condition", lambda: 1 / (1 + np.exp(-condition))),
+            ("tanh of the condition", lambda: np.tanh(condition)),
+        ),
         ("the condition as a one-hot vector", lambda: np.eye(condition.shape[1])[condition.argmax(1)],
          "the values of the condition are lost. They stay as they are."),
         ("a condition of length 1", lambda: condition / np.linalg.norm(condition, axis=1, keepdims=True),
@@ -593,8 +589,8 @@ def share_model(choose, mu, labels):
          "you compare a distance with other codes' distances. Which mean is nearest?"),
         ("the nearest neighbour", lambda: neighbours_vote(codes, labels, 1),
          "you look for the nearest code, not for the nearest mean."),
-        ("every code right", lambda: np.ones(n, bool),
-         "every code is right in yours. Is it its own neighbour, or compared with itself?"),
+        ("always 1", lambda: np.ones(n, bool),
+         "your result is always 1. Is a code its own neighbour or compared with itself, or is the share cut off?"),
     )()  # fmt: skip
 
     def shares(given, no_code=np.nan):

@@ -457,13 +457,18 @@ FUNCTIONS = [
             Special(
                 "a small rate",
                 training([3, 1, 2, 5, 4, 9, 7], 0.005),
-                "A rate may be small: is it cut off, or rounded?",
+                "Any share may be asked for: is it cut off, or rounded?",
             ),
-            Special("a rate above one half", training([3, 1, 2, 5, 4, 9, 7], 0.83), "Any share may be asked for."),
+            Special(
+                "a rate above one half",
+                training([3, 1, 2, 5, 4, 9, 7], 0.83),
+                "Any share may be asked for: is it cut off, or rounded?",
+            ),
             Special("many images", training(MANY, 0.123), MANY_ADVICE),
             Special("two training images", training([5, 3], 0.2), "Is a group too small for yours?"),
             Special("equal scores", training([3, 1, 3, 3, 2, 1], 0.3), "Each image counts, with equal scores too."),
             Special("scores below zero", training([-3, -1, -7, -2.5, -4], 0.3), NEGATIVE),
+            Special("scores on both sides of zero", training([-3, 1, -7, 2.5, -4, 0.5], 0.3), NEGATIVE),
             Special(
                 "one score far from the others",
                 training([200, 90000, 202, 203.5, 201], 0.3),
@@ -504,6 +509,7 @@ FUNCTIONS = [
                 "Zero is a threshold like any other: is it taken for none?",
             ),
             Special("scores below zero", groups([-5, -3, -1], [-4, -2]) | {"threshold": -3.5}, NEGATIVE),
+            Special("scores on both sides of zero", groups([-5, 1, 3], [-6, 2, 4, 0]) | {"threshold": 2.5}, NEGATIVE),
             Special(
                 "scores next to the threshold",
                 groups([200, 200.0002, 199.9], [200.0001, 200.0004, 199.9999]) | {"threshold": 200.0},

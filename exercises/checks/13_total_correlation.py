@@ -8,6 +8,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from beta_tcvae import stratified_log_weights
 from checking import Function, Special
+from mistakes import advised
 
 
 def normal(rng, *shape):
@@ -96,15 +97,12 @@ def densities(choose, z, mu, logvar):
         distance * np.exp(-logvar),
         ("sigma for the variance", distance * np.exp(-logvar / 2), "in the exponent the square is divided by sigma."),
         ("the variance squared", distance * np.exp(-2 * logvar), "in the exponent the variance is squared once more."),
-        (
-            "times the variance",
-            distance * np.exp(logvar),
-            "the wider a posterior is, the faster it falls off in yours.",
-        ),
+        ("times the variance", distance * np.exp(logvar),
+         "the wider a posterior is, the faster it falls off in yours."),
         ("exponents without a width", distance + 0 * logvar, "in the exponent the width of the posterior is missing."),
         ("the missing half", 2 * distance * np.exp(-logvar), "the square weighs twice too much in your densities."),
         ("the sign of the square", -distance * np.exp(-logvar), "your densities grow with the distance."),
-    )
+    )  # fmt: skip
     height = choose(
         logvar,
         ("heights that do not depend on the width", 0 * logvar, "a narrow Gaussian is a high one. Is it in yours?"),
@@ -146,15 +144,12 @@ def correlation_model(choose, z, all_mu, all_logvar):
 
     log_n = choose(
         math.log(n),
-        (
-            "log N left out, or once for all latents",
-            0.0,
-            "nothing of log N is left in yours. q(z) and each q(z_d) are means over the N images.",
-        ),
+        ("log N left out, or once for all latents", 0.0,
+         "nothing of log N is left in yours. q(z) and each q(z_d) are means over the N images."),
         ("divided by the batch", math.log(b), "you divide by the number of codes. Over what is q(z) a mean?"),
         ("log N with the wrong sign", -math.log(n), "your means are larger than the sums."),
         ("N for log N", n, "you subtract N itself from a logarithm."),
-    )
+    )  # fmt: skip
     of_joint, of_latents = (
         choose(
             log_n,
@@ -186,33 +181,24 @@ def correlation_model(choose, z, all_mu, all_logvar):
     )
     product = choose(
         marginals.sum(1),
-        (
-            "mean over the latents",
-            marginals.mean(1),
-            "the product of the q(z_d) has a log that is a sum over the latents; you take their mean.",
-        ),
+        ("mean over the latents", marginals.mean(1),
+         "the product of the q(z_d) has a log that is a sum over the latents; you take their mean."),
         ("the product of the logs", marginals.prod(1), "you multiply the logs. What is the log of a product?"),
         ("without the last latent", marginals[:, :-1].sum(1), "the last q(z_d) does not count in yours."),
         ("without the first latent", marginals[:, 1:].sum(1), "the first q(z_d) does not count in yours."),
         ("the q(z_d) added up", np.log(np.exp(marginals).sum(1)), "you add the q(z_d). The formula has their product."),
-    )
+    )  # fmt: skip
     ratio = joint - product
     ratio = choose(
         ratio,
-        (
-            "the sign",
-            -ratio,
-            "this is minus the total correlation. Which of the two densities did the codes come from?",
-        ),
+        ("the sign", -ratio,
+         "this is minus the total correlation. Which of the two densities did the codes come from?"),
         ("the sum of both", joint + product, "you add the two logs. How do they come into a ratio?"),
         ("only q(z)", joint, "this is the mean of log q(z) alone. What is it compared with?"),
         ("only the product", product, "this is the product of the q(z_d) alone. What is compared with it?"),
         ("the mutual information", code.max(1) - joint, "your first density is that of a single image: where is q(z)?"),
-        (
-            "the dimension-wise KL",
-            product - prior.sum(1).mean(),
-            "this compares the product of the q(z_d) with the prior.",
-        ),
+        ("the dimension-wise KL", product - prior.sum(1).mean(),
+         "this compares the product of the q(z_d) with the prior."),
         ("the quotient of the logs", joint / product, "the log of a ratio is no ratio of logs."),
         ("the ratio itself", np.exp(ratio), "this is the mean of the ratio, not of its logarithm."),
         ("the absolute difference", np.abs(ratio), BELOW_ZERO),
@@ -220,21 +206,16 @@ def correlation_model(choose, z, all_mu, all_logvar):
         ("the difference of the densities", np.exp(joint) - np.exp(product), "you subtract densities, not their logs."),
         ("weighted with q(z)", np.exp(joint) * ratio, WEIGHED),
         ("weighted with its share of q(z)", np.exp(joint) / np.exp(joint).mean() * ratio, WEIGHED),
-        (
-            "the codes averaged inside the logarithm",
-            0 * ratio + np.log(np.exp(joint).mean()) - np.log(np.exp(marginals).mean(0)).sum(),
-            "you average the densities over the codes. The mean over the codes is one of logs.",
-        ),
+        ("the codes averaged inside the logarithm",
+         0 * ratio + np.log(np.exp(joint).mean()) - np.log(np.exp(marginals).mean(0)).sum(),
+         "you average the densities over the codes. The mean over the codes is one of logs."),
         ("the same twice", 0 * ratio, "it is always zero. When come the sum over latents and the mean over images?"),
-    )
+    )  # fmt: skip
     return choose(
         ratio.mean(),
         ("summed over the codes", ratio.sum(), "the result grows with the number of codes. A KL is a mean over them."),
-        (
-            "one number per code",
-            ratio,
-            "there is still one number for each code. The total correlation belongs to all of them together.",
-        ),
+        ("one number per code", ratio,
+         "there is still one number for each code. The total correlation belongs to all of them together."),
         ("divided by N", ratio.sum() / n, "the mean is one over the codes. How many are there?"),
         ("divided by the latents", ratio.mean() / latents, "you divide by the number of latents. Their nats add up."),
         ("the median", np.sort(ratio)[(len(ratio) - 1) // 2], "you take the median over the codes. The KL is a mean."),
@@ -243,7 +224,7 @@ def correlation_model(choose, z, all_mu, all_logvar):
         ("the log of the mean ratio", np.log(np.exp(ratio).mean()), "your logarithm is outside the mean."),
         ("not below zero", np.maximum(ratio.mean(), 0), "from a few codes it may come out below zero: why cut it off?"),
         ("divided by one code less", ratio.sum() / (len(ratio) - 1), "you divide by the number of codes minus one."),
-    )
+    )  # fmt: skip
 
 
 def correlation_terms(z, all_mu, all_logvar):
@@ -313,34 +294,22 @@ def permute_model(choose, z, keys):
         ("one permutation for all latents", np.repeat(order[:, :1], latents, 1), TOGETHER),
         ("the last latent's permutation for all", np.repeat(order[:, -1:], latents, 1), TOGETHER),
         ("one permutation, from all keys of a code", np.repeat(keys.sum(1).argsort()[:, None], latents, 1), TOGETHER),
-        (
-            "ranks for the order",
-            order.argsort(0),
-            "this is the inverse permutation: you ask where a row goes, the question is which row comes here.",
-        ),
-        (
-            "from the largest key",
-            (-keys).argsort(0),
-            "you go through the keys backwards: the smallest one comes first.",
-        ),
-        ("the order of the codes themselves", z.argsort(0), "the order comes from z in yours. The keys say it."),
+        ("ranks for the order", order.argsort(0),
+         "this is the inverse permutation: you ask where a row goes, the question is which row comes here."),
+        ("from the largest key", (-keys).argsort(0),
+         "you go through the keys backwards: the smallest one comes first."),
+        ("the order of the codes", z.argsort(0), "each latent comes out in order of size. What are the keys for?"),
         ("the keys of the next latent", np.roll(order, -1, 1), OTHER_KEYS),
         ("the keys of the latent before", np.roll(order, 1, 1), OTHER_KEYS),
         ("the keys of the latents backwards", order[:, ::-1], OTHER_KEYS),
-        (
-            "keys compared within a code",
-            keys.argsort(1) % n,
-            "you compare the keys of one code with each other. Which axis holds the images?",
-        ),
+        ("keys compared within a code", keys.argsort(1) % n,
+         "you compare the keys of one code with each other. Which axis holds the images?"),
         ("keys taken for row numbers", (keys * n).astype(int) % n, "a key is no row number: two may name the same."),
         ("nothing permuted", np.repeat(row, latents, 1), "every code is where it was."),
         ("permuted twice", np.take_along_axis(order, order, 0), "the permutation is carried out twice."),
         ("one row further", (order + 1) % n, "each entry comes from the row after the one that its key names."),
-        (
-            "each latent shifted round",
-            (row + keys.argmin(0)) % n,
-            "the smallest key decides where each latent begins, and then it goes on in the old order.",
-        ),
+        ("each latent shifted round", (row + keys.argmin(0)) % n,
+         "the smallest key decides where each latent begins, and then it goes on in the old order."),
         ("the size of the keys", np.abs(keys).argsort(0), "a key below zero comes before one that is zero."),
         ("keys in half precision", half.argsort(0, kind="stable"), ROUNDED),
         ("keys with two digits", keys.round(2).argsort(0, kind="stable"), ROUNDED),
@@ -356,29 +325,15 @@ def permute_model(choose, z, keys):
 
     return choose(
         permuted,
-        (
-            "permuted within the code",
-            np.take_along_axis(z, keys.argsort(1), 1),
-            "values moved from one latent to another. Each latent keeps its own values; which axis holds the images?",
-        ),
+        ("permuted within the code", np.take_along_axis(z, keys.argsort(1), 1),
+         "values moved from one latent to another. Each latent keeps its own values; which axis holds the images?"),
         ("sorted within the code", np.sort(z, 1), "each code comes out in order of size. The keys say the order."),
         ("the keys themselves", np.sort(keys, 0), "you return keys. They only say the order of other values."),
         ("the order itself", order, "you return row numbers. The values are those of z."),
-        (
-            "the codes sorted",
-            np.sort(z, 0),
-            "each latent comes out in order of size, which ties the latents together more than ever.",
-        ),
-        (
-            "all latents in one pot",
-            z.ravel()[keys.ravel().argsort()].reshape(n, latents),
-            "values moved from one latent to another. Each latent has a permutation of its own.",
-        ),
-        (
-            "rows without a column",
-            z[order],
-            "an index with two axes picks a whole row for each of its entries, so a third axis appears.",
-        ),
+        ("all latents in one pot", z.ravel()[keys.ravel().argsort()].reshape(n, latents),
+         "values moved from one latent to another. Each latent has a permutation of its own."),
+        ("rows without a column", z[order],
+         "an index with two axes picks a whole row for each of its entries, so a third axis appears."),
         ("the first latent left alone", kept(np.s_[:, 0]), "the first latent stays as it is, the others are permuted."),
         ("the last latent left alone", kept(np.s_[:, -1]), "the last latent stays as it is: where does the range end?"),
         ("the first code left alone", kept(np.s_[0]), "the first row is not filled with what belongs there."),
@@ -497,18 +452,14 @@ def right_row_by_row(weights, dataset_size):
 def wrong_own(b, n):
     """(words, value, advice) of what the own weight may be taken for."""
     return [
-        (
-            "1 / B",
-            1 / b,
-            "the own image counts as one of the batch in your test. Of how many images is it one?",
-        ),
+        ("1 / B", 1 / b, "the own image counts as one of the batch in your test. Of how many images is it one?"),
         ("1 / (N B)", 1 / (n * b), "the own weight is divided by the batch as well."),
         ("1 / (N - 1)", 1 / (n - 1), "the own image is one of the N as well."),
         ("1 / (B - 1)", 1 / (b - 1), "the own image counts as one of the others in your test."),
         ("N", n, "the own weight would be larger than all weights together."),
         ("one", 1.0, "the own image would be all that counts."),
         ("zero", 0.0, "the own image would not count at all. Is it not one of the data set?"),
-    ]
+    ]  # fmt: skip
 
 
 def wrong_sums(b, n):
@@ -535,31 +486,27 @@ def weights_test_model(choose, weights, dataset_size):
     w = weights.numpy()
     relative, absolute = choose(
         (1e-5, 0.0),
-        (
-            "equal to the last bit",
-            (0.0, 0.0),
-            "a right matrix fails because of rounding: floats that were computed are never compared with ==.",
-        ),
+        ("equal to the last bit", (0.0, 0.0),
+         "a right matrix fails because of rounding: floats that were computed are never compared with ==."),
         ("a tolerance of about a thousandth", (0.0, 1e-3), LOOSE),
         ("a tolerance of about a hundredth", (0.0, 1e-2), LOOSE),
         ("a tolerance of about a tenth", (0.0, 0.1), LOOSE),
         ("a tolerance as large as 1/N", (0.0, 1e-6), LOOSE),
         ("a relative tolerance of about a hundredth", (1e-2, 0.0), LOOSE),
-    )
+    )  # fmt: skip
 
     def close(a, b):
         return near(a, b, relative, absolute)
 
     own = choose(
         w.diagonal(),
-        ("the first column for the diagonal", w[:, 0], "you test the first column. Where are the own weights?"),
-        ("the first row for the diagonal", w[0], "you test the first row. Where are the own weights?"),
-        (
-            "the other diagonal",
-            w[:, ::-1].diagonal(),
-            "you test the diagonal from the upper right to the lower left. Where are the own weights?",
+        *advised(
+            "you test other weights than the own ones. Where do those stand?",
+            ("the first column for the diagonal", w[:, 0]),
+            ("the first row for the diagonal", w[0]),
+            ("the other diagonal", w[:, ::-1].diagonal()),
+            ("beside the diagonal", np.roll(w, -1, 1).diagonal()),
         ),
-        ("beside the diagonal", np.roll(w, -1, 1).diagonal(), "you test the entries beside the diagonal."),
         ("every weight for the own one", w, "you ask something of all weights that concerns the own ones alone."),
     )
     target = choose(
@@ -568,35 +515,23 @@ def weights_test_model(choose, weights, dataset_size):
     )
     of_own = choose(
         close(own, target),
-        (
-            "the mean of the own weights",
-            close(own.mean(), target),
-            "an own weight that is too large passes if another is too small by the same amount: test each.",
-        ),
+        ("the mean of the own weights", close(own.mean(), target),
+         "an own weight that is too large passes if another is too small by the same amount: test each."),
         ("the first own weight only", close(own.flat[0], target), "only the first own weight is tested."),
         ("the last own weight only", close(own.flat[-1], target), "only the last own weight is tested."),
         ("any own weight", close(own, target).any(), "one right own weight is enough for your test."),
         ("own weights not above", own <= target * (1 + 1e-5), "own weights that are too small pass."),
         ("own weights not below", own >= target * (1 - 1e-5), "own weights that are too large pass."),
         ("equal own weights", close(own, own.flat[0]), "own weights that are equal pass, whatever they are."),
-        (
-            "the size of the own weights",
-            close(np.abs(own), target),
-            "an own weight may not be minus what it should be.",
-        ),
-    )
+        ("the size of the own weights", close(np.abs(own), target),
+         "an own weight may not be minus what it should be."),
+    )  # fmt: skip
     each = choose(
         sums,
-        (
-            "columns for rows",
-            columns,
-            "you add up columns. The weights of one code stand in a row, and the columns may sum to anything.",
-        ),
-        (
-            "the sums of absolute values",
-            np.abs(w).sum(1),
-            "you add up absolute values. Nothing is said of the sign of the others.",
-        ),
+        ("columns for rows", columns,
+         "you add up columns. The weights of one code stand in a row, and the columns may sum to anything."),
+        ("the sums of absolute values", np.abs(w).sum(1),
+         "you add up absolute values. Nothing is said of the sign of the others."),
         ("the sums without the own weight", sums - w.diagonal(), "your sums leave out the own weight. What is left?"),
     )  # fmt: skip
     whole = choose(
@@ -606,11 +541,8 @@ def weights_test_model(choose, weights, dataset_size):
     rows = close(each, whole)
     of_sums = choose(
         rows,
-        (
-            "one sum for all",
-            close(each.mean(), whole),
-            "a row that is too heavy passes if another is too light by the same amount: test each row.",
-        ),
+        ("one sum for all", close(each.mean(), whole),
+         "a row that is too heavy passes if another is too light by the same amount: test each row."),
         ("a total of one", close(sums.sum(), 1.0), "the weights of all codes together sum to one in your test."),
         ("the first sum only", rows[0], "only the first row's sum is tested, and a bug may well begin in the second."),
         ("the last sum only", rows[-1], "only the last row's sum is tested: is a result overwritten in a loop?"),
@@ -620,27 +552,17 @@ def weights_test_model(choose, weights, dataset_size):
         ("sums not above one", each <= whole * (1 + 1e-5), "rows that are too light pass."),
         ("sums not below one", each >= whole * (1 - 1e-5), "rows that are too heavy pass."),
         ("equal sums", close(each, each[0]), "rows of the same sum pass, whatever it is."),
-        (
-            "columns as well",
-            rows & close(columns, whole),
-            "you ask something of the columns too. The weights of one code stand in a row.",
-        ),
-    )
+        ("columns as well", rows & close(columns, whole),
+         "you ask something of the columns too. The weights of one code stand in a row."),
+    )  # fmt: skip
     own_rows = np.broadcast_to(of_own.all(1) if np.ndim(of_own) == 2 else of_own, b)
     both = own_rows & (of_sums if np.shape(of_sums) == (b,) else of_sums.all())
     right = of_own.all() & of_sums.all()
     right = choose(
         right,
-        (
-            "only the sums",
-            of_sums.all(),
-            "a matrix whose rows sum to one passes, even where the own image has the weight of another.",
-        ),
-        (
-            "only the diagonal",
-            of_own.all(),
-            "the own weights are tested, but the others may add up to anything.",
-        ),
+        ("only the sums", of_sums.all(),
+         "a matrix whose rows sum to one passes, even where the own image has the weight of another."),
+        ("only the diagonal", of_own.all(), "the own weights are tested, but the others may add up to anything."),
         ("or for and", of_own.all() | of_sums.all(), "one of the two conditions is enough for your test."),
         ("the first row only", both.flat[0], "only the first row is tested, and a bug may well begin in the second."),
         ("the last row only", both.flat[-1], "only the last row is tested: is a result overwritten in a loop?"),
@@ -649,33 +571,21 @@ def weights_test_model(choose, weights, dataset_size):
         ("any row", both.any(), "one right row is enough for your test. How many must be right?"),
         ("one answer for each row", both, "there is an answer for each row. The question is about the whole matrix."),
         ("most rows", both.mean() > 0.5, "a matrix passes if most rows are right. How many must be?"),
-    )
+    )  # fmt: skip
     others = w[~np.eye(b, dtype=bool)].reshape(b, b - 1)
     return right & choose(
         True,
-        (
-            "one arrangement only",
-            near(w, right_matrix(b, dataset_size).numpy()).all(),
-            "you ask for one certain matrix. Another one that shares out the rest differently is as free of bias.",
-        ),
-        (
-            "equal shares only",
-            near(others, (1 - 1 / dataset_size) / (b - 1)).all(),
-            "you ask for equal weights of the others. Only what they add up to counts in the mean.",
-        ),
-        (
-            "others of 1 / (B - 1) only",
-            (near(others, 1 / (b - 1)).sum(1) >= b - 2).all(),
-            "you ask for certain weights of the others. Only what they add up to counts in the mean.",
-        ),
+        ("one arrangement only", near(w, right_matrix(b, dataset_size).numpy()).all(),
+         "you ask for one certain matrix. Another one that shares out the rest differently is as free of bias."),
+        ("equal shares only", near(others, (1 - 1 / dataset_size) / (b - 1)).all(),
+         "you ask for equal weights of the others. Only what they add up to counts in the mean."),
+        ("others of 1 / (B - 1) only", (near(others, 1 / (b - 1)).sum(1) >= b - 2).all(),
+         "you ask for certain weights of the others. Only what they add up to counts in the mean."),
         ("negative weights refused", (w >= 0).all(), "a right matrix may have a negative weight. Why not?"),
         ("weights of zero refused", (w > 0).all(), "a right matrix may have a zero. Must each image count?"),
         ("large weights refused", (w <= 1).all(), "a right matrix may have a weight above one. Why not?"),
-        (
-            "the own weight the smallest",
-            (w.diagonal() <= w.min(1) + 1e-9).all(),
-            "you compare the own weight with the others. Only what they add up to counts.",
-        ),
+        ("the own weight the smallest", (w.diagonal() <= w.min(1) + 1e-9).all(),
+         "you compare the own weight with the others. Only what they add up to counts."),
         ("symmetric only", near(w, w.T, 1e-5, 1e-8).all(), "must code i count image j as code j counts image i?"),
         ("a batch smaller than the data set", dataset_size > b, "a batch may be the whole data set."),
     )  # fmt: skip
@@ -854,7 +764,7 @@ def weights_model(choose, batch_size, dataset_size):
         ("N - M - 1 in the remainder", (n - m - 1) / (n * m), COUNT),
         ("N - M + 1 in the remainder", (n - m + 1) / (n * m), COUNT),
         ("N + M in the remainder", (n + m) / (n * m), COUNT),
-        ("no remainder", 1 / m, "every other image weighs the same, and the rows sum to more than one."),
+        ("no remainder", 1 / m, "every other image weighs the same. Which one should not?"),
         ("1 / N for the image after", 1 / n, "the image after the own one weighs like the own one."),
         ("a remainder of zero", 0.0, "the image after the own one weighs nothing: is something cut off (//)?"),
         ("1 - 1 / N for the image after", 1 - 1 / n, "one image has all that the own one leaves."),
@@ -872,11 +782,8 @@ def weights_model(choose, batch_size, dataset_size):
     )
     after = choose(
         (row + 1) % batch_size,
-        (
-            "the image before",
-            (row - 1) % batch_size,
-            "the remainder belongs to the image after the own one. Which index is the row?",
-        ),
+        ("the image before", (row - 1) % batch_size,
+         "the remainder belongs to the image after the own one. Which index is the row?"),
         ("two images after", (row + 2) % batch_size, "the remainder stands one image too far."),
         ("no way round", np.where(row == last, -1, row + 1), AFTER_LAST),
         ("the last remainder in its own place", np.minimum(row + 1, last), AFTER_LAST),
@@ -887,74 +794,48 @@ def weights_model(choose, batch_size, dataset_size):
         ("remainders in the last column", 0 * row + last, ONE_COLUMN),
         ("the first remainder only", np.where(row == 0, 1, -1), "only one row has a remainder."),
         ("the own weight overwritten", row, "the remainder stands on the diagonal, where the own weight was."),
-    )
+    )  # fmt: skip
     added = choose.slip("own weights added", "the own weight is added to what was there already.")
     stacked = choose.slip("remainders added", "the remainder is added to what was there already.")
     weights = np.full((batch_size, batch_size), at_others)
     for columns, value, add in ((own, at_own, added), (after, at_after, stacked)):
         there = row[columns >= 0], columns[columns >= 0]
         weights[there] = value + (weights[there] if add else 0.0)
+    in_a_column = column_for_diagonal(batch_size, dataset_size).numpy()
+    repaired = in_a_column.copy()
+    repaired[last - 1 :, 0] = 1 / n, in_a_column[last - 1, 0]
     too_early = weights.copy()
     too_early[last, 0], too_early[last - 1, 0] = at_others, at_after
     swapped = weights.copy()
     swapped[row, row], swapped[row, after] = at_after, at_own
     return choose(
         weights,
-        (
-            "a column for a diagonal",
-            column_for_diagonal(batch_size, dataset_size).numpy(),
+        *advised(
             "this is the bug of the text: feed it to your test and look at the matrix.",
+            ("a column for a diagonal", in_a_column),
+            ("a column for a diagonal, the last remainder a row further", repaired),
         ),
-        (
-            "the last remainder a row too early",
-            too_early,
-            "one remainder stands in a row that has one already: count the rows.",
-        ),
-        (
-            "weighted sampling",
-            np.full_like(weights, 1 / (n * b)),
-            "these are the weights of minibatch weighted sampling, and their rows do not sum to one.",
-        ),
-        (
-            "the mean of the batch",
-            np.full_like(weights, 1 / b),
-            "you treat the batch as if it were the data set. The own image is there for sure, the others by chance.",
-        ),
-        (
-            "the mean of the data set",
-            np.full_like(weights, 1 / n),
-            "every image weighs like the own one, and the rows do not sum to one.",
-        ),
-        (
-            "the remainder everywhere",
-            np.full_like(weights, at_after),
-            "all weights are the same: does your index name whole columns?",
-        ),
-        (
-            "equal shares",
-            equal_shares(batch_size, dataset_size).numpy(),
-            "this has no bias either, but the paper shares out the rest otherwise: one image of each row is different.",
-        ),
-        (
-            "own and remainder swapped",
-            swapped,
-            "the remainder lies on the diagonal, and 1/N beside it. Which of the two belongs to the own image?",
-        ),
-        (
-            "rows divided by their sums",
-            weights / weights.sum(1, keepdims=True),
-            "you divide each row by its sum, which should be one already.",
-        ),
-        (
-            "columns divided by their sums",
-            weights / weights.sum(0),
-            "you divide each column by its sum. The weights of a code are a row.",
-        ),
+        ("the last remainder a row too early", too_early,
+         "one remainder stands in a row that has one already: count the rows."),
+        ("weighted sampling", np.full_like(weights, 1 / (n * b)),
+         "these are the weights of minibatch weighted sampling, and their rows do not sum to one."),
+        ("the mean of the batch", np.full_like(weights, 1 / b),
+         "you treat the batch as if it were the data set. The own image is there for sure, the others by chance."),
+        ("the mean of the data set", np.full_like(weights, 1 / n),
+         "every image weighs like the own one, and the rows do not sum to one."),
+        ("the remainder everywhere", np.full_like(weights, at_after),
+         "all weights are the same: does your index name whole columns?"),
+        ("equal shares", equal_shares(batch_size, dataset_size).numpy(),
+         "this has no bias either, but the paper shares out the rest otherwise: one image of each row is different."),
+        ("own and remainder swapped", swapped,
+         "the remainder lies on the diagonal, and 1/N beside it. Which of the two belongs to the own image?"),
+        ("rows divided by their sums", weights / weights.sum(1, keepdims=True),
+         "you divide each row by its sum, which should be one already."),
         ("logs", np.log(weights), "these are the logs of the weights."),
         ("times N", n * weights, "every weight is N times too large: q(z) is a mean over the data set."),
         ("one row", weights[0], "this is one row. Each code has its own."),
         ("the upper half", np.triu(weights), "below the diagonal is nothing. Which weights belong there?"),
-    )
+    )  # fmt: skip
 
 
 def weights_terms(batch_size, dataset_size):

@@ -114,7 +114,7 @@ def nearest_model(choose, vectors, codebook):
 
     distance = choose(
         lambda: squares(vectors, codebook),
-        *advised("a term is missing: long entries win, or the short ones.", {
+        *advised("how long an entry is should not count for itself. What is the square of a difference?", {
             "the largest dot product": lambda: -dots,
             "the smallest dot product": lambda: dots,
             "the size of the dot product": lambda: -np.abs(dots),
@@ -725,7 +725,7 @@ FUNCTIONS = [
             Special(
                 "an entry that nobody chose",
                 STEP | {"codes": np.array([3, 0, 3, 0, 2])},
-                "what do the formulas say for n_k = 0?",
+                "what do the formulas say for n_k = 0, and how long are your tables?",
             ),
             Special(
                 "a last entry that nobody chose",
@@ -779,13 +779,18 @@ FUNCTIONS = [
             Special("entries chosen alike", {"counts": np.full(5, 2.0)}, "what should come out?"),
             Special(
                 "counts below 1",
-                {"counts": np.array([0.3, 1.6, 0.02, 2.7])},
+                {"counts": np.array([0.3, 1.6, 0.12, 2.7])},
                 "counts may be running means: what happens to fractions of 1?",
             ),
             Special(
                 "counts in the millions",
-                {"counts": np.array([3e6, 2e9, 7e8, 12.0])},
+                {"counts": np.array([3e8, 2e9, 7e8, 5e7])},
                 "only shares matter: is a number too large or too small on the way?",
+            ),
+            Special(
+                "an entry that is hardly ever chosen",
+                {"counts": np.array([4000.0, 2.0, 9000.0])},
+                "a small share counts as well: is something left out, cut off or added?",
             ),
             Special(
                 "integers",
