@@ -54,7 +54,10 @@ def orientation_period(shape):
 
 
 def visible_factors_of(index):
-    """As `factors_of`, but with the orientation modulo its period: equal factors are equal pictures and vice versa."""
+    """As `factors_of`, but with the orientation modulo its period: equal factors are equal pictures.
+
+    At 64 x 64 pixels the reverse holds too. At 32 x 32 an upright square of another scale or place may look the same.
+    """
     factors = factors_of(index)
     factors[..., 2] %= orientation_period(factors[..., 0])
     return factors
