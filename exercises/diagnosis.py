@@ -338,7 +338,7 @@ class Diagnosis:
         right = [self.output(place) for place in range(len(self.wanted[0])) if place not in wrong]
         if len(right) > MOST_NAMED and len(wrong) < len(right):
             return f"All but {listed(map(self.output, wrong))} are right. "
-        many = len(right) > 1 or (right and re.fullmatch("the (new )?[a-z]+s", right[0]))
+        many = len(right) > 1 or (right and re.fullmatch("(the )?[a-z ]+[^s]s", right[0]))
         return f"{listed(right)} {'are' if many else 'is'} right. " if right else ""
 
 

@@ -45,10 +45,11 @@ def solution(exercise, name):
 @each_exercise
 def test_every_exercise_says_what_a_learner_wants_to_know(exercise):
     assert exercise.title
-    assert 15 <= exercise.minutes <= 45
+    assert 15 <= exercise.minutes <= 120
+    assert f"({exercise.name}.md), {exercise.minutes} minutes" in (ROOT / "exercises" / "README.md").read_text()
     assert exercise.difficulty in (1, 2, 3)
     assert len(exercise.hints) >= 3
-    assert 1 <= len(exercise.functions) <= 4
+    assert 1 <= len(exercise.functions) <= 9
     assert "**Goal.**" in exercise.text
     assert "Predict" in exercise.text
     assert "next level of abstraction" in exercise.text
@@ -174,6 +175,15 @@ def test_the_way_through_an_exercise(course_here, capsys):
     assert "…  3." in say("list")[1]
     say("reset", "03")  # within the same second: no backup takes another's place
     assert len(list((folder / "work").glob("*.backup"))) == 2
+
+
+def test_a_function_that_uses_a_wrong_one_points_to_it(course_here, capsys):
+    right = find(12, course_here).solution.read_text()
+    (course_here / "work").mkdir()
+    (course_here / "work" / "12_importance_weighting.py").write_text(right.replace("log_w.max(", "log_w.min("))
+    assert run.main(["check", "12"], course_here) == 1
+    text = capsys.readouterr().out
+    assert "✗ importance_weighted_bound: it uses log_mean_exp, which is not right yet: mend that one first." in text
 
 
 def test_a_notebook_is_the_default_and_is_checked_without_running_it(course_here, capsys):
@@ -621,3 +631,41 @@ def test_turning_a_slider_draws_another_image(monkeypatch, conditional):
         slider.value = 1
         seen.add(picture.value)
     assert len(seen) == len(sliders.children) + 1
+
+
+# --- Answers that a later exercise uses ------------------------------------------------------------------------------
+
+
+def answered(folder, code, right=("kl_divergence",)):
+    """A learner's copy of exercise 3, of whose functions some were right."""
+    started(code.encode())(folder)
+    for name in right:
+        Progress(folder).pass_function(find(3, folder), name)
+
+
+def test_a_later_exercise_uses_your_own_functions_once_they_were_right(course_here, capsys):
+    solution_of_kl = solution(find(3), "kl_divergence")
+    mu, logvar = np.random.default_rng(0).standard_normal((2, 4, 3))
+
+    def values(*names):
+        functions = course.yours(3, *names, folder=course_here)
+        return [function(mu, logvar) for function in functions], capsys.readouterr().out.splitlines()
+
+    [value], lines = values("kl_divergence")
+    np.testing.assert_array_equal(value, solution_of_kl(mu, logvar))
+    assert lines == ["kl_divergence: from the course, until `check 3` finds yours right"]
+
+    answered(course_here, "ONE = 1\ndef kl_divergence(mu, logvar): return ONE\ndef kl_gradient(mu, logvar): return 2\n")
+    (gradient, value), lines = values("kl_gradient", "kl_divergence")
+    assert value == 1
+    assert gradient != 2  # it was never right
+    assert lines[1] == "kl_divergence: yours"
+
+
+def test_a_function_that_a_later_exercise_needs_and_cannot_have(course_here):
+    shutil.rmtree(course_here / "solutions")
+    with pytest.raises(course.NotYet, match="kl_gradient is needed here: write it in exercise 3"):
+        course.yours(3, "kl_gradient", folder=course_here)
+    answered(course_here, "def kl_divergence(mu, logvar) return 1\n")
+    with pytest.raises(course.NotYet, match=r"exercise 3: .* in line 1 of its cell"):
+        course.yours(3, "kl_divergence", folder=course_here)
