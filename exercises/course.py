@@ -156,17 +156,19 @@ def trained_vae(latent_dim=20, epochs=30, folder=None, **options):
 
     words = "-".join(f"{name}={value}" for name, value in sorted(options.items()))
     path = work_folder(folder or course_here()) / "models" / f"vae-{latent_dim}-{epochs}-{words}"
-    if (path / "model.safetensors").is_file():
-        return VAE.load(path)
-    options = dict(options)
-    kind = ConditionalVAE if options.pop("conditional", False) else VAE
-    kind = Autoencoder if options.pop("autoencoder", False) else kind
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = kind(latent_dim=latent_dim, **options)
-    images = [load_resident("digits", split) for split in ("train", "test")]
-    train(model, *images, TrainingConfig(epochs=epochs))
-    model.save(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):  # two notebooks may want the same model
+        if (path / "model.safetensors").is_file():
+            return VAE.load(path)
+        options = dict(options)
+        kind = ConditionalVAE if options.pop("conditional", False) else VAE
+        kind = Autoencoder if options.pop("autoencoder", False) else kind
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = kind(latent_dim=latent_dim, **options)
+        images = [load_resident("digits", split) for split in ("train", "test")]
+        train(model, *images, TrainingConfig(epochs=epochs))
+        model.save(path)
     return model
 
 

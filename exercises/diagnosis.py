@@ -20,7 +20,7 @@ from formulas import read_back
 from mistakes import agree, explain
 from smallest import smallest
 
-IN_COMMON = "Have these inputs something in common? Take the first, and look at what each step gives."
+IN_COMMON = "Have these inputs something in common? For the first of them: "
 NUM_READ_BACK = 32  # ordinary inputs for a formula, which has many terms to tell apart, and for few values that agree
 MOST_NAMED = 8  # outputs, if there are many
 OFFERED = 3  # explanations, if several fit
@@ -93,7 +93,8 @@ class Diagnosis:
             some = list(dict.fromkeys(special.what for special in specials))
             some = some[:TOLD] + ["more"] * (len(some) > TOLD)
             advices = {special.advice for special in specials}
-            words = advices.pop() if len(advices) == 1 else IN_COMMON
+            verdict = self.judgement.verdicts[self.wrong_inputs(place)[0]][place]
+            words = advices.pop() if len(advices) == 1 else IN_COMMON + verdict[0].lower() + verdict[1:]
             what = "the values are" if self.function.gradient else "it is"
             return f"{what} right but for {listed(some)}. {words}", f"wrong for {listed(some)}"
         return None

@@ -425,13 +425,8 @@ def rotate_model(choose, decoder_weight, mu_weight, mu_bias, Q):
         ("the bias turned twice", Q @ Q @ b, ENCODER),
         ("the bias as it was", b, "a bias is a point of the latent space as well: does it stay where it was?"),
         ("the bias left out", 0 * b, "the bias is 0 in yours."),
-        *advised(
-            "you multiply and add along the wrong axis of Q.",
-            {
-                "the columns of Q summed": (Q * b).sum(0),
-                "the rows of Q summed": Q.sum(1) * b,
-            },
-        ),
+        ("the columns of Q summed", (Q * b).sum(0), "you multiply and add along the wrong axis of Q."),
+        ("the rows of Q summed", Q.sum(1) * b, "you multiply and add along the wrong axis of Q."),
         ("entries of the bias turned already", in_turn(Q, b), ALREADY),
     )
     return decoder, weight, bias
