@@ -46,9 +46,9 @@ class Diagnosis:
         """(message, what was recognised): the name or formula if every wrong output is explained, else None."""
         if self.draws():
             return (
-                "two calls with the same inputs give two answers: it draws something itself. What it needs comes as an "
-                "argument.",
-                "own noise",
+                "two calls with the same inputs give two answers: it draws something itself, or remembers the call "
+                "before. What it needs comes as an argument.",
+                "own noise or memory",
             )
         every = [place for place in range(len(self.wanted[0])) if self.wrong_inputs(place)]
         wrong = [place for place in every if not self.wrong_specials(place)] or every

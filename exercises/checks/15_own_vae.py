@@ -6,7 +6,6 @@ The network keeps the three levels' layers, in fewer channels and units where no
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 import vae_lowlevel
 from checking import Function, Special
@@ -66,14 +65,14 @@ def special_batch(**options):
     return batch(np.random.default_rng(7), **options)
 
 
-def runs(rng, steps=None, size=None, images=6):
-    steps, size, latents = steps or int(rng.integers(3, 5)), size or int(rng.integers(2, 4)), 2
+def runs(rng, steps=None, size=None, lr=None, images=6):
+    steps, size, latents = steps or int(rng.integers(2, 4)), size or int(rng.integers(2, 4)), 2
     return {
         "params": small_params(rng, latents),
         "images": np.round(rng.random((images, 1, 28, 28)), 2),
         "order": rng.integers(0, images, (steps, size)),
         "eps": np.round(rng.standard_normal((steps, size, latents)), 3),
-        "lr": float(rng.choice([0.01, 0.02, 0.03])),
+        "lr": lr or float(rng.choice([0.01, 0.02, 0.03])),
     }
 
 
@@ -213,7 +212,6 @@ def weight_step(choose, image, small, places, stride, padding):
             ("the weight's gradient with the channels last", last.reshape(each.shape)),
             ("the weight's gradient reshaped across its channels", each.transpose(1, 2).reshape(each.shape)),
             ("the weight's gradient with the kernels last", each.flatten(2).transpose(1, 2).reshape(each.shape)),
-            ("the weight's gradient with all axes turned", each.permute(0, 2, 3, 4, 1).reshape(each.shape)),
         ),
     )
     return choose(
@@ -263,6 +261,17 @@ def rectified(choose, grad_x, x):
     )
 
 
+def averaged(choose, grad):
+    return choose(
+        grad,
+        (
+            "all divided by N",
+            grad / len(grad),
+            "all is too small by N: grad_out holds already what the loss makes of N.",
+        ),
+    )
+
+
 def moved(images, down, right):
     """Zeros come in at one end, and what leaves at the other is lost."""
     return F.pad(images, (right, -right, down, -down))
@@ -270,6 +279,7 @@ def moved(images, down, right):
 
 def convolution_model(choose, grad_out, x, weight, stride, padding):
     grad, x, weight = map(torch.as_tensor, (grad_out, x, weight))
+    grad = averaged(choose, grad)
     side, k = x.shape[-1], weight.shape[-1]
     rest = (side + 2 * padding - k) % stride
     places = kernel_places(choose, k)
@@ -328,6 +338,7 @@ def convolution_model(choose, grad_out, x, weight, stride, padding):
 
 def transposed_model(choose, grad_out, x, weight, stride, padding):
     grad, x, weight = map(torch.as_tensor, (grad_out, x, weight))
+    grad = averaged(choose, grad)
     side, k = grad.shape[-1], weight.shape[-1]
     rest = side - ((x.shape[-1] - 1) * stride - 2 * padding + k)
     places = kernel_places(choose, k)
@@ -363,115 +374,262 @@ PARAMETERS = [f"{layer}.{kind}" for layer in reversed(vae_lowlevel.weight_shapes
 UP = {"stride": 2, "padding": 1, "output_padding": 1}
 
 
-def gate(choose, which, grad, h):
-    """Backwards through the ReLU whose output is h."""
-    return choose(
-        grad * (h > 0),
-        (f"{which} not passed", grad, "gradients pass units that were off. What is the slope of a ReLU there?"),
-        (f"{which} as a factor", grad * h, "a ReLU's slope is 0 or 1, not its own output."),
-        (f"{which} by the gradient's sign", F.relu(grad), "which units were on was decided on the way forward."),
-    )
+PASSED = "gradients pass units that were off. What is the slope of a ReLU there?"
+ORDER = "this order of the 3136 numbers is not that of the three levels, so the weights meet others."
 
 
 def vae_model(choose, params, x, eps):
     p, x, eps = {name: torch.as_tensor(array) for name, array in params.items()}, *map(torch.as_tensor, (x, eps))
     weight, bias = vae_lowlevel.by_layer(p)
-    n, grads = len(x), {}
-    h1 = F.relu(F.conv2d(x, weight["encoder.conv1"], bias["encoder.conv1"], 2, 1))
-    h2 = F.relu(F.conv2d(h1, weight["encoder.conv2"], bias["encoder.conv2"], 2, 1))
-    flat = choose(
-        h2.flatten(1),
-        ("flattened with the channels last", h2.permute(0, 2, 3, 1).flatten(1),
-         "the features go into encoder.fc in another order than at the three levels, so its weights meet others."),
+    relus = ["encoder.conv1", "encoder.conv2", "encoder.fc", "decoder.fc1", "decoder.fc2", "decoder.deconv1"]
+    relus = choose(
+        relus,
+        *(
+            (f"a ReLU behind {name}", [*relus, name], f"{name} may have any sign: no ReLU stands behind this layer.")
+            for name in ("encoder.mu", "encoder.logvar", "decoder.deconv2")
+        ),
+        *(
+            (f"no ReLU behind {name}", [each for each in relus if each != name], f"a ReLU stands behind {name}, too.")
+            for name in relus
+        ),
+    )
+    passed = choose(
+        {"decoder.deconv2", "encoder.mu", "encoder.logvar"} - set(relus),
+        *advised(PASSED, {f"the ReLU of {name} forgotten on the way back": {name} for name in relus}),
+        ("all ReLUs forgotten on the way back", set(relus), PASSED),
+    )
+    slope = choose(
+        lambda grad, h: grad * (h > 0),
+        ("slopes of a leaky ReLU", lambda grad, h: torch.where(h > 0, grad, 0.01 * grad),
+         "units that were off pass a part of the gradient. How steep is a ReLU there?"),
+        ("a ReLU's output as its slope", lambda grad, h: grad * h, "a ReLU's slope is 0 or 1, not its own output."),
+        ("a ReLU of the gradients", lambda grad, h: F.relu(grad),
+         "which units were on was decided on the way forward. What does the sign of a gradient say about that?"),
     )  # fmt: skip
-    h3 = F.relu(F.linear(flat, weight["encoder.fc"], bias["encoder.fc"]))
-    mu, logvar = (F.linear(h3, weight[f"encoder.{each}"], bias[f"encoder.{each}"]) for each in ("mu", "logvar"))
-    sigma = choose(
-        torch.exp(logvar / 2),
-        ("codes of another width", torch.exp(logvar), "the noise is scaled by the variance. What is its root?"),
-        ("codes without noise", 0 * logvar, "there is no noise in your codes."),
+    codes = choose(
+        ("encoder.mu", "encoder.logvar"),
+        ("encoder.mu and encoder.logvar exchanged", ("encoder.logvar", "encoder.mu"),
+         "encoder.mu gives what you take for logvar, and the other way round."),
+    )  # fmt: skip
+    last, first = (0, 2, 3, 1), (0, 3, 1, 2)  # the channels
+    forward, backward = choose(
+        (lambda a: a.flatten(1), lambda a: a.reshape(-1, 64, 7, 7)),
+        *advised(
+            ORDER,
+            ("encoder.conv2's output in a row, channels last",
+             (lambda a: a.permute(last).flatten(1), lambda a: a.reshape(-1, 7, 7, 64).permute(first))),
+            ("encoder.conv2's output in a row, rows and columns exchanged",
+             (lambda a: a.transpose(2, 3).flatten(1), lambda a: a.reshape(-1, 64, 7, 7).transpose(2, 3))),
+        ),
+        *advised(
+            "on the way back to encoder.conv2 the row becomes an image in another order than on the way forward.",
+            ("the encoder's row comes back with the channels last",
+             (lambda a: a.flatten(1), lambda a: a.reshape(-1, 7, 7, 64).permute(first))),
+            ("the encoder's row comes back with rows and columns exchanged",
+             (lambda a: a.flatten(1), lambda a: a.reshape(-1, 64, 7, 7).transpose(2, 3))),
+        ),
+    )  # fmt: skip
+    to_image, to_row = choose(
+        (lambda a: a.reshape(-1, 64, 7, 7), lambda a: a.flatten(1)),
+        *advised(
+            ORDER,
+            ("decoder.fc2's row as an image, channels last",
+             (lambda a: a.reshape(-1, 7, 7, 64).permute(first), lambda a: a.permute(last).flatten(1))),
+            ("decoder.fc2's row as an image, rows and columns exchanged",
+             (lambda a: a.reshape(-1, 64, 7, 7).transpose(2, 3), lambda a: a.transpose(2, 3).flatten(1))),
+        ),
+        *advised(
+            "on the way back to decoder.fc2 the image becomes a row in another order than on the way forward.",
+            ("the decoder's image comes back with the channels last",
+             (lambda a: a.reshape(-1, 64, 7, 7), lambda a: a.permute(last).flatten(1))),
+            ("the decoder's image comes back with rows and columns exchanged",
+             (lambda a: a.reshape(-1, 64, 7, 7), lambda a: a.transpose(2, 3).flatten(1))),
+        ),
+    )  # fmt: skip
+    eps = choose(
+        eps,
+        ("the first image's noise for all", eps[:1].expand(eps.shape), "each row of eps belongs to one image."),
+        ("no noise", 0 * eps, "there is no noise in your codes."),
+    )
+
+    def on(name, h):
+        return F.relu(h) if name in relus else h
+
+    def dense(name, h):
+        return on(name, F.linear(h, weight[name], bias[name]))
+
+    h1 = on("encoder.conv1", F.conv2d(x, weight["encoder.conv1"], bias["encoder.conv1"], 2, 1))
+    h2 = on("encoder.conv2", F.conv2d(h1, weight["encoder.conv2"], bias["encoder.conv2"], 2, 1))
+    flat = forward(h2)
+    h3 = dense("encoder.fc", flat)
+    mu, logvar = (dense(name, h3) for name in codes)
+    width, variance = torch.exp(logvar / 2), torch.exp(logvar)
+    sigma, steep = choose(
+        (width, width / 2),
+        *advised(
+            "the noise is scaled by the variance. What is its root?",
+            ("codes of another width, and its slope", (variance, variance)),
+            ("codes of another width, with the right one's slope", (variance, width / 2)),
+            ("codes of another width, with half its slope", (variance, variance / 2)),
+        ),
     )
     z = mu + sigma * eps
-    g1 = F.relu(F.linear(z, weight["decoder.fc1"], bias["decoder.fc1"]))
-    before = F.linear(g1, weight["decoder.fc2"], bias["decoder.fc2"])
-    g2 = choose(F.relu(before), ("no ReLU behind decoder.fc2", before, "a ReLU stands behind decoder.fc2, too."))
-    square = g2.reshape(n, 64, 7, 7)
-    g3 = F.relu(F.conv_transpose2d(square, weight["decoder.deconv1"], bias["decoder.deconv1"], **UP))
-    logits = F.conv_transpose2d(g3, weight["decoder.deconv2"], bias["decoder.deconv2"], **UP)
-    logits = choose(
-        logits,
-        ("a ReLU at the logits", F.relu(logits), "logits may have any sign: no ReLU stands behind the last layer."),
-        ("a sigmoid at the logits", torch.sigmoid(logits), "the nll takes logits, not probabilities."),
-    )  # fmt: skip
+    g1 = dense("decoder.fc1", z)
+    g2 = dense("decoder.fc2", g1)
+    square = to_image(g2)
+    deconv1 = F.conv_transpose2d(square, weight["decoder.deconv1"], bias["decoder.deconv1"], **UP)
+    g3 = on("decoder.deconv1", deconv1)
+    deconv2 = F.conv_transpose2d(g3, weight["decoder.deconv2"], bias["decoder.deconv2"], **UP)
+    logits = on("decoder.deconv2", deconv2)
 
     nll = (F.softplus(logits, threshold=50) - x * logits).sum((1, 2, 3))
     kl = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1)
+    n = choose(
+        len(x),
+        ("64 for the number of images", 64, "you divide by 64. How many images are in this batch?"),
+    )
+    of_image = choose(
+        torch.ones(len(x), 1, dtype=x.dtype),
+        ("the last image left out", torch.tensor([[1.0]] * (len(x) - 1) + [[0.0 if len(x) > 1 else 1.0]]),
+         "the last image of a batch does not count: where does the range end?"),
+    )  # fmt: skip
+    nll, kl = nll * of_image[:, 0], kl * of_image[:, 0]
+    half = "the KL's weight in the loss is another than in the text."
     loss = choose(
-        (nll + kl).mean(),
+        (nll + kl).sum() / n,
         ("the loss summed over the images", (nll + kl).sum(), "the loss is a mean over the images."),
-        ("the ELBO as the loss", -(nll + kl).mean(), "a loss is to become small: the ELBO is to become large."),
-        ("the loss without the KL", nll.mean(), "the KL is missing in the loss."),
-        ("the nll without the KL's mean", nll.mean() + kl.sum(), "the KL is summed over the images, the nll is not."),
+        ("the ELBO as the loss", -(nll + kl).sum() / n, "a loss is to become small: the ELBO is to become large."),
+        ("the loss without the KL", nll.sum() / n, "the KL is missing in the loss."),
+        ("the nll without the KL's mean", nll.sum() / n + kl.sum(),
+         "the KL is summed over the images, the nll is not."),
+        ("the KL without the nll's mean", nll.sum() + kl.sum() / n,
+         "the nll is summed over the images, the KL is not."),
+        *advised(
+            half,
+            ("the KL twice in the loss", (nll + 2 * kl).sum() / n),
+            ("half of the KL in the loss", (nll + kl / 2).sum() / n),
+        ),
+        ("a mean over the latents in the loss", (nll + kl / mu.shape[1]).sum() / n,
+         "the KL is averaged over the latents: the nats of one image's latents add up."),
+        ("a mean over the pixels in the loss", (nll / 784 + kl).sum() / len(x),
+         "the nll is averaged over the pixels: the nats of one image's pixels add up."),
         ("the loss of each image", nll + kl, "one number is asked for: the mean over the images."),
-    )
-    whole = choose(
-        1 / n,
-        ("gradients of the sum", 1.0, "each gradient is N times that of the mean over the images."),
-        ("divided by N twice", 1 / n**2, "each gradient is too small by N: where does that mean enter a second time?"),
-        ("gradients of the ELBO", -1 / n, "each gradient has the sign of the ELBO's, not of the loss's."),
+    )  # fmt: skip
+    grads = {}
+    whole, of_nll = choose(
+        (1 / n, 1 / n),
+        ("gradients of the sum", (1.0, 1.0), "each gradient is N times that of the mean over the images."),
+        ("divided by N twice", (1 / n**2, 1 / n**2),
+         "each gradient is too small by N: where does that mean enter a second time?"),
+        ("gradients of the ELBO", (-1 / n, -1 / n),
+         "each gradient has the sign of the ELBO's, not of the loss's."),
+        ("the nll's gradient not divided by N", (1 / n, 1.0),
+         "the nll's part is summed over the images, the KL's is averaged."),
+        ("the nll's gradient averaged over the pixels", (1 / n, 1 / n / 784),
+         "the nll's part is averaged over the pixels. Is it in the loss, too?"),
+    )  # fmt: skip
+
+    turned = choose(
+        (),
+        *advised(
+            TURNED,
+            ("the kernels turned on the way back through encoder.conv2", ("encoder.conv2",)),
+            (
+                "the kernels turned on the way back through the transposed convolutions",
+                ("decoder.deconv1", "decoder.deconv2"),
+            ),
+        ),
     )
 
-    def back(name, grad, x, stride=None):
-        w = weight[name]
-        grads[f"{name}.bias"] = grad.sum(0) if stride is None else grad.sum((0, 2, 3))
-        if stride is None:
-            grads[f"{name}.weight"] = grad.T @ x
+    def back(name, grad, x, wanted=True):
+        """Notes a layer's gradients, and gives that of what went in."""
+        w = weight[name].flip(2, 3) if name in turned else weight[name]
+        if "conv" not in name:
+            grads[f"{name}.weight"], grads[f"{name}.bias"] = grad.T @ x, grad.sum(0)
             return grad @ w
-        if stride > 0:
-            grads[f"{name}.weight"] = conv2d_weight(x, w.shape, grad, 2, 1)
-            return conv2d_input(x.shape, w, grad, 2, 1)
-        grads[f"{name}.weight"] = conv2d_weight(grad, w.shape, x, 2, 1)
-        return F.conv2d(grad, w, None, 2, 1)
+        up = "deconv" in name
+        given = (grad, x, w, [grad.shape[1]], [2, 2], [1, 1], [1, 1], up, [int(up)] * 2, 1, [wanted, True, True])
+        grad_x, grads[f"{name}.weight"], grads[f"{name}.bias"] = torch.ops.aten.convolution_backward(*given)
+        return grad_x
 
-    of_nll = choose(
-        whole,
-        ("the nll's gradient not divided by N", 1.0, "the nll's part is summed over the images, the KL's is averaged."),
+    def gate(name, grad, h):
+        return grad if name in passed or name not in relus else slope(grad, h)
+
+    target = choose(
+        x,
+        (
+            "black and white images on the way back",
+            x.round(),
+            "the gradients take x for black and white. Are there greys?",
+        ),
     )
-    grad = of_nll * (torch.sigmoid(logits) - x)
-    grad = gate(choose, "deconv1's ReLU", back("decoder.deconv2", grad, g3, -2), g3)
-    grad = gate(choose, "fc2's ReLU", back("decoder.deconv1", grad, square, -2).flatten(1), g2)
-    grad = gate(choose, "fc1's ReLU", back("decoder.fc2", grad, g1), g1)
-    by_z = back("decoder.fc1", grad, z)
+    grad = gate("decoder.deconv2", of_nll * of_image[:, :, None, None] * (torch.sigmoid(logits) - target), logits)
+    grad = gate("decoder.deconv1", back("decoder.deconv2", grad, g3), g3)
+    grad = gate("decoder.fc2", to_row(back("decoder.deconv1", grad, square)), g2)
+    grad = gate("decoder.fc1", back("decoder.fc2", grad, g1), g1)
+    seen = choose(
+        z,
+        ("mu in the place of z on the way back", mu, "decoder.fc1 is multiplied by what went into it: what was that?"),
+    )  # fmt: skip
+    by_z = back("decoder.fc1", grad, seen)
     by_z = choose(by_z, ("the way ends at z", 0 * by_z, "the encoder feels the KL only: what goes on through z?"))
     by_sigma = choose(
-        by_z * eps * sigma / 2,
+        by_z * eps * steep,
         ("logvar's half forgotten", by_z * eps * sigma, "differentiate exp(logvar / 2) once more."),
         ("no way back through sigma", 0 * by_z, "logvar feels the KL only. Does the code not depend on it?"),
+        *advised(
+            "what stands beside logvar's part of z in the product? Differentiate z by logvar once more.",
+            ("sigma twice on the way back", by_z * eps * sigma**2 / 2),
+            ("no noise on the way back", by_z * sigma / 2),
+            ("no sigma on the way back", by_z * eps / 2),
+        ),
     )
-    weight_of_kl = choose(
-        whole,
-        ("the KL's gradient not divided by N", 1.0, "the KL's part is summed over the images, the nll's is averaged."),
-        ("no gradient of the KL", 0.0, "the KL's own gradients are missing at mu and logvar."),
-        ("the KL's gradient with the other sign", -whole, "the KL's part has the wrong sign: it is to become small."),
+    kl_mu, kl_logvar = whole * of_image * mu, whole * of_image * (logvar.exp() - 1) / 2
+    summed = "the KL's part is summed over the images, the nll's is averaged."
+    missing = "the KL's own gradient is missing."
+    factor = "the KL's gradient has another factor in front than the KL in the loss."
+    kl_mu, kl_logvar = choose(
+        (kl_mu, kl_logvar),
+        ("the KL's gradient not divided by N", (n * kl_mu, n * kl_logvar), summed),
+        ("no gradient of the KL", (0 * kl_mu, 0 * kl_logvar), missing),
+        ("the KL's gradient with the other sign", (-kl_mu, -kl_logvar),
+         "the KL's part has the wrong sign: it is to become small."),
+        *advised(
+            factor,
+            ("half the KL's gradient", (kl_mu / 2, kl_logvar / 2)),
+            ("twice the KL's gradient", (2 * kl_mu, 2 * kl_logvar)),
+        ),
+    )  # fmt: skip
+    kl_mu = choose(
+        kl_mu,
+        *advised(factor, ("half the KL's gradient at mu", kl_mu / 2), ("twice the KL's gradient at mu", 2 * kl_mu)),
+        ("no gradient of the KL at mu", 0 * kl_mu, missing),
+        ("the KL's gradient not divided by N at mu", n * kl_mu, summed),
     )
     kl_logvar = choose(
-        (logvar.exp() - 1) / 2,
-        ("the KL's half forgotten at logvar", logvar.exp() - 1, "logvar's part of the KL has a factor in front."),
+        kl_logvar,
+        *advised(
+            factor,
+            ("the KL's half forgotten at logvar", 2 * kl_logvar),
+            ("half the KL's gradient at logvar", kl_logvar / 2),
+        ),
+        ("no gradient of the KL at logvar", 0 * kl_logvar, missing),
+        ("the KL's gradient not divided by N at logvar", n * kl_logvar, summed),
     )
-    grad_mu, grad_logvar = by_z + weight_of_kl * mu, by_sigma + weight_of_kl * kl_logvar
-    grad_mu, grad_logvar = choose(
-        (grad_mu, grad_logvar),
-        ("mu and logvar exchanged on the way back", (grad_logvar, grad_mu), "each layer gets the other's gradient."),
-    )
-    from_mu, from_logvar = back("encoder.mu", grad_mu, h3), back("encoder.logvar", grad_logvar, h3)
+    by_codes = choose(
+        (by_z + kl_mu, by_sigma + kl_logvar),
+        ("mu and logvar exchanged on the way back", (by_sigma + kl_logvar, by_z + kl_mu),
+         "each layer gets the other's gradient."),
+    )  # fmt: skip
+    both = [back(name, gate(name, grad, h), h3) for name, grad, h in zip(codes, by_codes, (mu, logvar), strict=True)]
     branches = choose(
-        from_mu + from_logvar,
-        ("the branch of mu only", from_mu, "two layers use the output of encoder.fc: what do their gradients do?"),
-        ("the branch of logvar only", from_logvar, "two layers use the output of encoder.fc: what do both send back?"),
+        both[0] + both[1],
+        ("the branch of mu only", both[0], "two layers use the output of encoder.fc: what do their gradients do?"),
+        ("the branch of logvar only", both[1], "two layers use the output of encoder.fc: what do both send back?"),
     )
-    grad = back("encoder.fc", gate(choose, "encoder.fc's ReLU", branches, h3), flat).reshape(h2.shape)
-    grad = back("encoder.conv2", gate(choose, "conv2's ReLU", grad, h2), h1, 2)
-    back("encoder.conv1", gate(choose, "conv1's ReLU", grad, h1), x, 2)
+    grad = backward(back("encoder.fc", gate("encoder.fc", branches, h3), flat))
+    grad = back("encoder.conv2", gate("encoder.conv2", grad, h2), h1)
+    back("encoder.conv1", gate("encoder.conv1", grad, h1), x, wanted=False)
     return loss, from_the_end(grads)
 
 
@@ -542,7 +700,6 @@ def adam_model(choose, param, grad, first, second, step, lr):
         *advised(
             "what should the division be in the first step, in the second, and in the thousandth?",
             ("no correction but in the first step", (m / of_first, v / of_second) if step == 1 else (m, v)),
-            ("step times the rate for a power", (m / (1 - min(b1 * step, b1)), v / (1 - min(b2 * step, b2)))),
             ("corrected by the rates alone", (m / (1 - b1), v / (1 - b2))),
         ),
         ("corrected for another step", (m / (1 - b1 ** (step + 1)), v / (1 - b2 ** (step + 1))), count),
@@ -572,6 +729,8 @@ def adam_model(choose, param, grad, first, second, step, lr):
     down = choose(
         mean / (np.sqrt(square) + 1e-8),
         ("no root", mean / (square + 1e-8), "second is a mean of squares: what has the unit of a gradient?"),
+        ("divided by second itself", mean / (v + 1e-8),
+         "the step is divided by second as it is. In which unit is it, and where did it begin?"),
         ("the small number inside of the root", mean / np.sqrt(square + 1e-8),
          "the small number is added to the root."),
         ("no small number", mean / np.sqrt(square), "what is 0 / 0, for a parameter that never had a gradient?"),
@@ -613,6 +772,8 @@ def train_model(choose, params, images, order, eps, lr):
         ("the images in their own order", np.arange(order.size).reshape(order.shape) % len(images),
          "you go through the images from the first to the last. Which ones does order ask for?"),
         ("the first batch always", np.repeat(order[:1], len(order), 0), "every step takes the images of the first."),
+        ("the images of a batch in order of their indices", np.sort(order, 1),
+         "each row of eps belongs to one place in the batch. Is it still that image's?"),
     )  # fmt: skip
     noise = choose(
         eps,
@@ -621,56 +782,138 @@ def train_model(choose, params, images, order, eps, lr):
         ("the noise of the images' numbers", eps[:, order[0] % eps.shape[1]],
          "each row of eps belongs to one place in the batch."),
     )  # fmt: skip
-    frozen = choose.slip("the gradients of the start", "the gradients are always those of the first parameters.")
+    limited = "the gradients are limited in yours before Adam takes them. Is that in the text?"
+    decay = "the parameters are drawn to zero in each step. Is that in the text?"
+    shorter = "your steps become shorter from step to step. Is that in the text?"
+    small = "adam_step is another one here: what is the small number added to?"
+    ways = [
+        ("the gradients of the start", "the gradients are always those of the first parameters."),
+        ("plain gradient descent", "this is a step along the gradient. Where is Adam?"),
+        ("gradients that add up", "each step's gradients are added to those before. Which ones does a step need?"),
+        ("new gradients for each parameter",
+         "the loss's gradients are taken anew after each parameter: one step moves all of them at once."),
+        ("each image of a batch once", "an image that is twice in a batch counts once in yours. What about its noise?"),
+        *((f"gradients of a norm of at most {norm}", limited) for norm in (1, 10)),
+        ("gradients cut off at 1", limited),
+        ("weight decay of 0.01", decay),
+        ("weight decay in the gradient", decay),
+        ("lr that falls to zero", shorter), ("lr divided by step", shorter),
+        ("no corrections", "your adam_step does not correct the means here: they began at zero."),
+        ("0.99 for the second mean", "a rate of your adam_step is another one here."),
+        ("the small number inside of the root", small), ("the small number before the correction", small),
+        ("first and second are one", "the two means share one place: what does the second step read there?"),
+        ("a second that begins with 1", "the means begin as zeros: one of yours does not."),
+    ]  # fmt: skip
+    way = choose("", *((name, name, advice) for name, advice in ways))
+    flat = {name: torch.as_tensor(array) for name, array in params.items()}
+    sizes = [tensor.numel() for tensor in flat.values()]
+    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     count = choose(
         lambda step: step,
         ("always the first step", lambda step: 1, "every step is called the first: what does Adam correct by?"),
         ("one step ahead", lambda step: step + 1, "the first step is not called 1."),
-        ("steps counted from 0", lambda step: step - 1, "the first step is not called 1: what does Adam divide by?"),
-    )
-    forgets = choose(
+        ("a step for each parameter", lambda step: (step - 1) * len(sizes) + owner + 1,
+         "the step is counted on from parameter to parameter. How many steps are in a batch?"),
+    )  # fmt: skip
+    keep_first, keep_second = choose(
         (1, 1),
         ("means that begin anew", (0, 0), "the running means begin at zero in each step: what is kept?"),
         ("a first mean that begins anew", (0, 1), "first begins at zero in each step."),
         ("a second mean that begins anew", (1, 0), "second begins at zero in each step."),
     )
-    descent = choose.slip("plain gradient descent", "this is a step along the gradient. Where is Adam?")
     loss_after = choose.slip(
         "the losses after each step", "a loss is noted before its step, at the parameters that gave the gradient."
     )
-    part = choose(
-        "",
-        ("the decoder alone", "decoder", "the encoder's parameters stay as they were."),
-        ("the encoder alone", "encoder", "the decoder's parameters stay as they were."),
-        ("the weights alone", "weight", "the biases stay as they were."),
+    stay = choose(
+        lambda name: False,
+        ("the decoder alone", lambda name: "encoder" in name, "the encoder's parameters stay as they were."),
+        ("the encoder alone", lambda name: "decoder" in name, "the decoder's parameters stay as they were."),
+        ("the weights alone", lambda name: "bias" in name, "the biases stay as they were."),
+        ("encoder.logvar not trained", lambda name: "logvar" in name, "encoder.logvar stays as it was."),
     )
-    now = {name: torch.as_tensor(array) for name, array in params.items()}
-    means = {name: (0 * tensor, 0 * tensor) for name, tensor in now.items()}
-    losses, before = [], now
+    moving = torch.tensor([not stay(name) for name in flat])[owner]
+
+    def by_name(vector):
+        parts = vector.split(sizes)
+        return {name: part.reshape(flat[name].shape) for name, part in zip(flat, parts, strict=True)}
+
+    def gradients(vector, some, draws):
+        loss, grads = level_2_gradients(by_name(vector), images[some], draws)
+        return loss, torch.cat([grads[name].ravel() for name in flat])
+
+    start = torch.cat([tensor.ravel() for tensor in flat.values()])
+    now, first, second, total = start, 0 * start, 0 * start + (way == "a second that begins with 1"), 0 * start
+    losses, path = [], [start]
     for step, (some, draws) in enumerate(zip(indices, noise, strict=True), start=1):
-        loss, grads = level_2_gradients(params if frozen else now, images[some], draws)
-        before, new = now, dict(now)
-        for name, grad in grads.items():
-            if part in name:
-                first, second = (keep * mean for keep, mean in zip(forgets, means[name], strict=True))
-                new[name], *means[name] = adam_step(now[name], grad, first, second, count(step), lr)
-                if descent:
-                    new[name] = now[name] - lr * grad
-        now = new
-        losses.append(level_2_gradients(now, images[some], draws)[0] if loss_after else loss)
+        if way == "each image of a batch once":
+            keep = np.sort(np.unique(some, return_index=True)[1])
+            some, draws = some[keep], draws[keep]
+        loss, grad = gradients(start if way == "the gradients of the start" else now, some, draws)
+        total = total + grad
+        first, second = keep_first * first, keep_second * second
+        if way == "new gradients for each parameter":
+            for each in range(len(sizes)):
+                moved_on = torch.where(owner < each, adam(now, grad, first, second, count(step), lr)[0], now)
+                grad = torch.where(owner < each, grad, gradients(moved_on, some, draws)[1])
+        else:
+            grad = {
+                "gradients that add up": total,
+                "gradients cut off at 1": grad.clip(-1, 1),
+                "weight decay in the gradient": grad + 0.01 * now,
+            }.get(way, grad)
+        if way.startswith("gradients of a norm"):
+            grad = grad * min(1, int(way.split()[-1]) / grad.norm())
+        rate = {
+            "lr that falls to zero": lr * (1 - (step - 1) / len(order)),
+            "lr divided by step": lr / step,
+        }.get(way, lr)
+        new, first, second = adam(now, grad, first, second, count(step), rate, way)
+        if way == "first and second are one":
+            first = second
+        new = {
+            "plain gradient descent": now - lr * grad,
+            "weight decay of 0.01": new - 0.01 * lr * now,
+        }.get(way, new)
+        now = torch.where(moving, new, now)
+        losses.append(gradients(now, some, draws)[0] if loss_after else loss)
+        path.append(now)
     losses = torch.stack(losses)
+    best = int(losses.argmin())
+    steps = torch.arange(1, len(losses) + 1)
+    running = losses.clone()
+    for step in range(1, len(losses)):
+        running[step] = 0.9 * running[step - 1] + 0.1 * losses[step]
+    another = "one loss for each step is asked for, its batch's own."
     losses = choose(
         losses,
-        ("the mean of the losses", losses.mean(), "one loss for each step is asked for."),
-        ("the last loss", losses[-1], "one loss for each step is asked for."),
+        *advised(
+            another,
+            ("the mean of the losses", losses.mean()),
+            ("the last loss", losses[-1]),
+            ("the losses' mean so far", losses.cumsum(0) / steps),
+            ("a running mean of the losses", running),
+        ),
+        ("the losses summed over the batch", losses * order.shape[1], "a loss is a mean over the images of its batch."),
+        ("the losses divided by the batch", losses / order.shape[1],
+         "a loss is divided by the number of images twice: what does loss_and_gradients return?"),
         ("the losses without the first", losses[1:], "the loss before the first step is missing."),
-    )
+    )  # fmt: skip
+    mixed = "what you return is a mean of the parameters of several steps."
     trained = choose(
-        now,
-        ("the parameters of the start", params, "what you return has not been trained: where do the new ones go?"),
-        ("the last step left out", before, "the last step's parameters are not among what you return."),
+        path[-1],
+        ("the parameters of the start", start, "what you return has not been trained: where do the new ones go?"),
+        ("the last step left out", path[-2], "the last step's parameters are not among what you return."),
+        *advised(
+            mixed,
+            ("a mean of the parameters of all steps", torch.stack(path[1:]).mean(0)),
+        ),
+        *advised(
+            "you return the parameters of the smallest loss, not those of the end.",
+            ("the parameters behind the best loss", path[best + 1]),
+            ("the parameters of the best loss", path[best]),
+        ),
     )
-    return losses, from_the_end(trained)
+    return losses, from_the_end(by_name(trained))
 
 
 def level_2_gradients(params, x, eps):
@@ -680,15 +923,23 @@ def level_2_gradients(params, x, eps):
         return loss.detach(), dict(zip(tensors, torch.autograd.grad(loss, list(tensors.values())), strict=True))
 
 
+def adam(param, grad, first, second, step, lr, way=""):
+    """A step of Adam, or of one that `way` names."""
+    b2 = 0.99 if way == "0.99 for the second mean" else 0.999
+    first, second = 0.9 * first + 0.1 * grad, b2 * second + (1 - b2) * grad.square()
+    of_first, of_second = (1, 1) if way == "no corrections" else (1 - 0.9**step, 1 - b2**step)
+    if way == "the small number inside of the root":
+        scale = (second / of_second + 1e-8).sqrt()
+    elif way == "the small number before the correction":
+        scale = (second.sqrt() + 1e-8) / of_second**0.5
+    else:
+        scale = (second / of_second).sqrt() + 1e-8
+    return param - lr / of_first * first / scale, first, second
+
+
 def from_the_end(by_name):
     """A dictionary in the order of the way back: the first gradient that is wrong says where to look."""
     return {name: by_name[name] for name in PARAMETERS}
-
-
-def adam_step(param, grad, first, second, step, lr):
-    first, second = 0.9 * first + 0.1 * grad, 0.999 * second + 0.001 * grad**2
-    scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
-    return param - lr * first / (1 - 0.9**step) / scale, first, second
 
 
 LOST_AXIS = "Is an axis lost where it has length 1?"
@@ -750,7 +1001,7 @@ FUNCTIONS = [
             Special("a batch of one image", special_batch(images=1), LOST_AXIS),
             Special(
                 "very large logits",
-                special_batch(decoder_deconv2=500.0),
+                special_batch(decoder_deconv2=1000.0),
                 "Does exp overflow somewhere, or is something cut off?",
             ),
             Special(
@@ -803,6 +1054,11 @@ FUNCTIONS = [
         special=[
             Special("a single step", runs(np.random.default_rng(1), steps=1), LOST_AXIS),
             Special("one image in each batch", runs(np.random.default_rng(2), size=1), LOST_AXIS),
+            Special(
+                "losses that rise",
+                runs(np.random.default_rng(17), steps=4, size=2, lr=0.05),
+                "Gradients are large there, and losses rise: is something cut off, or does it stop too early?",
+            ),
         ],
         outputs=("losses", *PARAMETERS),
         tolerance=1e-8,
