@@ -17,6 +17,7 @@ class Answers:
 
     def __init__(self, path):
         self.path, self.statements, self.broken, self.flags = path, [], [], 0
+        self.place = "of its cell" if path.suffix == ".ipynb" else "of the file"
         for cell in code_cells(path):
             # What a notebook hands to the shell is no Python; the line stays, so that line numbers do.
             code = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in cell.split("\n"))
@@ -42,7 +43,7 @@ class Answers:
     def define(self, name):
         """The function of that name, None if there is none. Raises ValueError, with the line, where it cannot be."""
         if error := self.is_broken(name):
-            raise ValueError(broken(error))
+            raise ValueError(broken(error, self.place))
         namespace = {"__name__": "answer"}
         for statement in self.needed(name):
             try:
@@ -50,10 +51,10 @@ class Answers:
                 exec(code, namespace)
             except (Exception, SystemExit) as error:
                 line = statement.node.lineno
-                what = f"it cannot be defined, in line {line} of its cell"
+                what = f"it cannot be defined, in line {line} {self.place}"
                 if name not in statement.binds:
                     what = (
-                        f"it needs {' and '.join(sorted(statement.binds))}, which line {line} of its cell cannot make"
+                        f"it needs {' and '.join(sorted(statement.binds))}, which line {line} {self.place} cannot make"
                     )
                 raise ValueError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from None
         return namespace.get(name)
@@ -99,10 +100,10 @@ def descendants(table):
         yield from descendants(child)
 
 
-def broken(error):
+def broken(error, place):
     if isinstance(error, SyntaxError):
-        return f"{error.msg}, in line {error.lineno} of its cell: {(error.text or '').strip()}"
-    return f"its cell cannot be read: {error}"
+        return f"{error.msg}, in line {error.lineno} {place}: {(error.text or '').strip()}"
+    return f"what stands there cannot be read: {error}"
 
 
 def code_cells(path):

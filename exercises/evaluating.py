@@ -183,7 +183,8 @@ def stopped(answer, error):
     """In words, with the innermost line that is the learner's own."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.name == getattr(answer, "__name__", None)]
-    where = f" in line {own[-1].lineno} of its cell" if own else ""
+    a_file = own and own[-1].filename.endswith(".py") and "ipykernel" not in own[-1].filename  # which cells are, too
+    where = f" in line {own[-1].lineno} of {'the file' if a_file else 'its cell'}" if own else ""
     words = " ".join(str(error).split())[:300]
     if isinstance(error, TypeError) and words.startswith("it returns"):
         return f"I{words[1:]}" + "." * (not words.endswith("?"))

@@ -69,12 +69,12 @@ def test_a_missing_function_is_none(define):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def f(x):\n    return (x", "in line 2 of its cell"),
+        ("def f(x):\n    return (x", "in line 2 of the file"),
         ("def f(x):\nreturn x", "expected an indented block.*in line 2"),
-        ("@nowhere\ndef f(x):\n    return x", "cannot be defined, in line 2 of its cell: NameError: name 'nowhere'"),
-        ("def f(x: Tensor):\n    return x", "in line 1 of its cell: NameError: name 'Tensor'"),
+        ("@nowhere\ndef f(x):\n    return x", "cannot be defined, in line 2 of the file: NameError: name 'nowhere'"),
+        ("def f(x: Tensor):\n    return x", "in line 1 of the file: NameError: name 'Tensor'"),
         ("import nowhere\ndef f(x):\n    return nowhere.g(x)", "needs nowhere, which line 1 .* ModuleNotFoundError"),
-        ("A = 1 / 0\ndef f(x):\n    return A", "it needs A, which line 1 of its cell cannot make: ZeroDivisionError"),
+        ("A = 1 / 0\ndef f(x):\n    return A", "it needs A, which line 1 of the file cannot make: ZeroDivisionError"),
         ("def f(x):\n    pass\x00", "null bytes"),
         (b"def f(x):\n    return '\xe4'\n", r"not UTF-8 text \(byte 0xe4 in line 2\)"),
     ],

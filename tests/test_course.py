@@ -670,5 +670,5 @@ def test_a_function_that_a_later_exercise_needs_and_cannot_have(course_here):
     with pytest.raises(course.NotYet, match="kl_gradient is needed here: write it in exercise 3"):
         course.yours(3, "kl_gradient", folder=course_here)
     answered(course_here, "def kl_divergence(mu, logvar) return 1\n")
-    with pytest.raises(course.NotYet, match=r"exercise 3: .* in line 1 of its cell"):
+    with pytest.raises(course.NotYet, match=r"exercise 3: .* in line 1 of the file"):
         course.yours(3, "kl_divergence", folder=course_here)

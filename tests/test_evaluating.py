@@ -109,7 +109,7 @@ def stops(x):
         (lambda x: sys.exit(), "^It stops in line .* with SystemExit.$"),
         (lambda: 0, "TypeError"),
         (forever, "RecursionError"),
-        (stops, r"It stops in line \d+ of its cell with IndexError: index 7 is out of bounds"),
+        (stops, r"It stops in line \d+ of the file with IndexError: index 7 is out of bounds"),
         (keyboard, "It waits for the keyboard in line"),
         (huge, "more memory than there is in line"),
         (lambda x: torch.ones(10**15), "more memory than there is"),

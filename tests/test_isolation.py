@@ -78,7 +78,7 @@ ENDED = "ended the whole process"
 @pytest.mark.parametrize(
     ("name", "message", "fatal"),
     [
-        ("ends", "It stops in line 10 of its cell with SystemExit.", False),
+        ("ends", "It stops in line 10 of the file with SystemExit.", False),
         ("kills", ENDED, True),
         ("crashes", ENDED, True),
         ("interrupts", ENDED, True),
