@@ -12,6 +12,7 @@ import contextlib
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -106,6 +107,7 @@ def in_time(evaluate, answer, call):
 
     timer = threading.Timer(SECONDS, interrupt)
     timer.daemon = True
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what was started in the background ignores it
     timer.start()
     try:
         return evaluate(answer, call)
@@ -115,6 +117,7 @@ def in_time(evaluate, answer, call):
         return Outcome(problem=TOO_LONG, fatal=True)
     finally:
         timer.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 def listen(stream, answers):
