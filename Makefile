@@ -31,7 +31,7 @@ test-slow: .venv/installed
 	$(VENV) -m pytest -m slow --dist load
 
 course: .venv/installed
-	$(VENV) -m pytest -m course --dist load
+	$(VENV) -m pytest -m course --dist worksteal
 
 lab: .venv/installed
 	$(VENV) -m jupyterlab exercises
