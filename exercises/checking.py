@@ -159,8 +159,9 @@ class Judgement:
         if first.problem and mixes_dtypes(first, self.cases[0]):
             self.cases, self.tolerance = list(map(to_single, self.cases)), SINGLE
             first = self.run(Call(self.cases[0]))
-        if first.problem or (any(self.function.expected.keys) and self.counted(first, len(self.wanted[0]))):
-            return first.problem or self.counted(first, len(self.wanted[0]))
+        named = any(self.function.expected.keys)
+        if stopped := first.problem or (named and self.counted(first, len(self.wanted[0]))):
+            return stopped
         self.outcomes = [first, *(self.run(Call(case)) for case in self.cases[1:])]
         if self.fatal:
             return self.fatal.problem

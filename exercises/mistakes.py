@@ -106,6 +106,33 @@ def total(choose, parts, what="latents", axis=1):
     )
 
 
+def read_logvar(choose, logvar, *more):
+    """The log of the variance of a Gaussian whose `logvar` is given, with the ways to take it for something else."""
+    return choose(
+        logvar,
+        ("logvar taken for log sigma", 2 * logvar,
+         "you treat logvar as the log of sigma; it is that of sigma squared."),
+        ("logvar taken for sigma", 2 * np.log(np.abs(logvar)), "you take logvar for sigma itself. It is a logarithm."),
+        ("logvar taken for the variance", np.log(np.abs(logvar)),
+         "you take logvar for the variance. It is its logarithm."),
+        ("logvar cut off", np.clip(logvar, -1, 1), "logvar has no limits: why cut it?"),
+        *more,
+    )  # fmt: skip
+
+
+def variance_in_kl(choose, log_variance, *more):
+    """The variance, where it stands in KL(q || N(0, I)), with what may stand there instead."""
+    return choose(
+        np.exp(log_variance),
+        ("sigma instead of its square", np.exp(log_variance / 2), "one term holds sigma where the variance belongs."),
+        ("the variance squared", np.exp(2 * log_variance), "one term squares what is a square already."),
+        ("one over the variance", np.exp(-log_variance), "one term divides by the variance. What is the mean of z^2?"),
+        ("logvar where the variance belongs", log_variance, "one term holds logvar where the variance belongs."),
+        ("no variance", 0 * log_variance, "a term is missing: how large is the mean of z^2 when mu is 0?"),
+        *more,
+    )
+
+
 class Candidate:
     """What may have been done: an argument changed, slips made, the result changed; what that gives for each case.
 

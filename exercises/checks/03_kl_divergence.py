@@ -7,7 +7,7 @@ from torch.distributions import Normal
 import vae_numpy
 from checking import Function, Special
 from formulas import sums_and_means
-from mistakes import advised, total
+from mistakes import advised, read_logvar, total, variance_in_kl
 
 # --- Inputs ----------------------------------------------------------------------------------------------------------
 
@@ -54,24 +54,9 @@ def gradient(mu, logvar):
 
 
 def kl_model(choose, mu, logvar):
-    log_variance = choose(
-        logvar,
-        ("logvar taken for log sigma", 2 * logvar,
-         "you treat logvar as the log of sigma; it is that of sigma squared."),
-        ("the sign of logvar", -logvar, "a large logvar makes a narrow cloud in yours. It should be a wide one."),
-        ("logvar taken for sigma", 2 * np.log(np.abs(logvar)), "you take logvar for sigma itself. It is a logarithm."),
-        ("logvar taken for the variance", np.log(np.abs(logvar)),
-         "you take logvar for the variance. It is its logarithm."),
-        ("logvar cut off", np.clip(logvar, -1, 1), "logvar has no limits: why cut it?"),
-    )  # fmt: skip
-    variance = choose(
-        np.exp(log_variance),
-        ("sigma instead of its square", np.exp(log_variance / 2), "one term holds sigma where the variance belongs."),
-        ("the variance squared", np.exp(2 * log_variance), "one term squares what is a square already."),
-        ("one over the variance", np.exp(-log_variance), "one term divides by the variance. What is the mean of z^2?"),
-        ("logvar where the variance belongs", log_variance, "one term holds logvar where the variance belongs."),
-        ("no variance", 0 * logvar, "a term is missing: how large is the mean of z^2 when mu is 0?"),
-    )
+    turned = ("the sign of logvar", -logvar, "a large logvar makes a narrow cloud in yours. It should be a wide one.")
+    log_variance = read_logvar(choose, logvar, turned)
+    variance = variance_in_kl(choose, log_variance)
     squares = choose(
         mu**2,
         ("mu not squared", mu, "a code at mu = -3 is as far from the prior as one at mu = 3. Does your formula know?"),

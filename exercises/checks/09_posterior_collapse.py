@@ -8,6 +8,7 @@ from torch.distributions import Normal, kl_divergence
 
 from checking import Function, Special
 from formulas import sums_and_means
+from mistakes import read_logvar, variance_in_kl
 
 # --- Inputs ----------------------------------------------------------------------------------------------------------
 
@@ -93,24 +94,9 @@ def per_latent_model(choose, mu, logvar):
         ("the mean of logvar", (mu, moments[1] + 0 * mu),
          "you average logvar first. Each image has a spread of its own."),
     )  # fmt: skip
-    log_variance = choose(
-        logvar,
-        ("logvar taken for log sigma", 2 * logvar,
-         "you treat logvar as the log of sigma; it is the log of sigma squared."),
-        ("logvar taken for sigma", np.log(logvar**2), "you take logvar for sigma itself. It is a logarithm."),
-        ("logvar taken for the variance", np.log(np.abs(logvar)),
-         "you take logvar for the variance. It is its logarithm."),
-        ("logvar cut off", np.clip(logvar, -1, 1), "logvar has no limits: why cut it?"),
-    )  # fmt: skip
-    variance = choose(
-        np.exp(log_variance),
-        ("sigma instead of its square", np.exp(log_variance / 2), "one term holds sigma where the variance belongs."),
-        ("the variance squared", np.exp(2 * log_variance), "one term squares what is a square already."),
-        ("one over the variance", np.exp(-log_variance), "one term divides by the variance. What is the mean of z^2?"),
-        ("logvar where the variance belongs", log_variance, "one term holds logvar where the variance belongs."),
-        ("the variance not halved", 2 * np.exp(log_variance), "one term lacks the half that the others have."),
-        ("no variance", 0 * logvar, "a term is missing: how large is the mean of z^2 when mu is 0?"),
-    )
+    log_variance = read_logvar(choose, logvar)
+    twice = ("the variance not halved", 2 * np.exp(log_variance), "one term lacks the half that the others have.")
+    variance = variance_in_kl(choose, log_variance, twice)
     squares = choose(
         mu**2,
         ("mu not squared", mu, "a code at mu = -3 is as far from the prior as one at mu = 3. Does your formula know?"),
