@@ -312,7 +312,8 @@ class Diagnosis:
         if number >= self.ordinary:
             return f"It is right for ordinary inputs, but not for {self.function.special[number - self.ordinary].what}."
         right = [i for i in range(self.ordinary) if not self.judgement.verdicts[i][place]]
-        return f"It is right for {self.sizes(right[0])} and wrong for {self.sizes(number)}." if right else ""
+        sizes = [self.sizes(each) for each in (*right[:1], number)]
+        return "It is right for {} and wrong for {}.".format(*sizes) if len(set(sizes)) == 2 else ""
 
     def sizes(self, number):
         """The arguments of an ordinary input in few words: shapes and numbers."""

@@ -212,6 +212,17 @@ def test_where_it_stops_for_some_inputs_the_others_are_named():
     assert "It stops in line" in message
 
 
+def test_inputs_that_shapes_do_not_tell_apart_are_not_told_apart_by_them():
+    function = Function(
+        "f",
+        lambda state, count: state["a"] + count,
+        lambda rng: {"state": {"a": rng.standard_normal(3)}, "count": 2},
+        lambda choose, state, count: choose(state["a"], ("no a", 0 * state["a"], "where is a?")) + count,
+    )
+    message, _ = told(lambda state, count: state["a"] + count if state["a"][0] > 0 else state["a"].sum(), function)
+    assert "It is right for" not in message
+
+
 def shared_name(choose, x):
     return choose(x, ("doubled", 2 * x, "why two?")) + choose(0 * x, ("added twice", x, "once is enough."))
 
