@@ -149,6 +149,7 @@ def test_the_summary_counts_the_processes(pair):
     assert one["binarisation"] == two["binarisation"]
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_in_two(tmp_path):
     args = [*FLOAT64, *MLP, "--train-images", 80]
     for out, epochs in (("whole", 4), ("run", 2)):

@@ -62,7 +62,7 @@ MODELS = {
 # Batches of 20: the last one has 3 images (a process has 2, the other 1), or 1 (the other has none), or joins the one
 # before it if the model wants more.
 NUM_IMAGES = (83, 81)
-EPOCHS = 5
+EPOCHS = 3
 
 
 def make_images(count, seed):
@@ -87,7 +87,7 @@ def config(**options):
 
 
 def trained(name, num_images):
-    """The parameters and buffers after at least 20 steps, and the rows of the table."""
+    """The parameters and buffers after at least 12 steps, and the rows of the table."""
     model = new_model(name)
     rows = train(model, make_images(num_images, 1), make_images(23, 2), config())
     return {"state": model.state_dict(), "rows": rows}
