@@ -83,7 +83,7 @@ ENDED = "ended the whole process"
         ("crashes", ENDED, True),
         ("interrupts", ENDED, True),
         ("hangs", "still running after", True),
-        ("sleeps", "still running after", True),
+        pytest.param("sleeps", "still running after", True, marks=pytest.mark.slow),
         ("asks", "waits for the keyboard", False),
         ("takes", "more memory than there is", False),
         ("replaces", "It replaces np.exp, which all code uses", True),

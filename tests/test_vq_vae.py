@@ -5,8 +5,6 @@ torch.distributions; then training, resuming, saving and the script as a whole.
 import itertools
 import json
 import re
-import subprocess
-import sys
 from dataclasses import fields
 
 import numpy as np
@@ -817,18 +815,6 @@ def test_images_binarised_afresh_reach_the_model_as_black_and_white(digits, tmp_
     assert any(torch.equal(x, want) for x in seen[in_pictures:])
     assert torch.equal(drawn["reconstructions.png"][0].unique(), torch.tensor([0.0, 1.0]))
     assert drawn["samples.png"][0].shape == (8, 10, channels, 28, 28)
-
-
-def test_a_fresh_process_refuses_a_vq_vae_as_a_vae_and_loads_it_by_its_own_name(tmp_path):
-    new_model().save(tmp_path)
-    program = (
-        "import sys\nfrom trainable import TrainableModel\nfrom vae_paper import VAE\n"
-        "assert 'vq_vae' not in sys.modules\n"
-        "try:\n    VAE.load(sys.argv[1])\nexcept ValueError as error:\n    print(str(error).partition(' (')[2])\n"
-        "print(type(TrainableModel.load(sys.argv[1])).__name__)"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("it is of class VQVAE)\nVQVAE\n", "")
 
 
 def test_the_codebooks_picture_shows_the_shares_in_falling_order(tmp_path, monkeypatch):
