@@ -142,7 +142,7 @@ def shown(text, stream=None):
 # --- Models, earlier answers, checks ---------------------------------------------------------------------------------
 
 
-def trained_vae(latent_dim=20, epochs=30, folder=None, **options):
+def trained_vae(latent_dim=20, epochs=30, folder=None, lr=1e-3, **options):
     """A VAE trained on the digits in some 15 seconds, behind a progress bar, and kept in work/models for the next time.
 
     options: those of vae_paper.VAE, and `conditional=True` for the CVAE.
@@ -154,7 +154,8 @@ def trained_vae(latent_dim=20, epochs=30, folder=None, **options):
     from training_images import load_resident
     from vae_paper import VAE, Autoencoder, ConditionalVAE
 
-    words = "-".join(f"{name}={value}" for name, value in sorted(options.items()))
+    named = options if lr == 1e-3 else options | {"lr": lr}
+    words = "-".join(f"{name}={value}" for name, value in sorted(named.items()))
     path = work_folder(folder or course_here()) / "models" / f"vae-{latent_dim}-{epochs}-{words}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # two notebooks may want the same model
@@ -167,7 +168,7 @@ def trained_vae(latent_dim=20, epochs=30, folder=None, **options):
             torch.manual_seed(0)
             model = kind(latent_dim=latent_dim, **options)
         images = [load_resident("digits", split) for split in ("train", "test")]
-        train(model, *images, TrainingConfig(epochs=epochs))
+        train(model, *images, TrainingConfig(epochs=epochs, lr=lr))
         model.save(path)
     return model
 
