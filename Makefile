@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 OUT := runs/tour-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: run test test-slow course lab lint bench
+.PHONY: run test test-slow test-browser course page lab lint bench
 
 run: .venv/installed
 	@echo "\n--- Level 1, NumPy, random parameters: what a VAE knows before training"
@@ -30,8 +30,14 @@ test: .venv/installed
 test-slow: .venv/installed
 	$(VENV) -m pytest -m slow --dist load
 
+test-browser: .venv/installed
+	$(VENV) -m pytest -m browser -n 0
+
 course: .venv/installed
 	$(VENV) -m pytest -m course --dist worksteal
+
+page: .venv/installed
+	$(VENV) exercises/page.py $(PAGE)
 
 lab: .venv/installed
 	$(VENV) -m jupyterlab exercises

@@ -14,7 +14,6 @@ export function theme() {
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   return {
     ink: colour("ink"), soft: colour("soft"), line: colour("line"), card: colour("card"), accent: colour("accent"),
-    font: `0.8rem ${style.getPropertyValue("font-family") || "sans-serif"}`,
     classes: CLASSES[document.documentElement.dataset.theme === "dark" ? "dark" : "light"],
   };
 }
@@ -29,8 +28,9 @@ export function surface(canvas, height) {
   canvas.height = Math.round(high * scale);
   const context = canvas.getContext("2d");
   context.scale(scale, scale);
-  context.font = `13px ${getComputedStyle(document.body).fontFamily}`;
-  return { context, width, height: high };
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16; // larger on a projector
+  context.font = `${13 * rem}px ${getComputedStyle(document.body).fontFamily}`;
+  return { context, width, height: high, rem };
 }
 
 /** Numbers in [0, 1], a square number of them, as a grey image of its own size in a canvas that CSS enlarges. */
@@ -86,8 +86,7 @@ export function tiles(canvas, images, height, width, colour, columns) {
 export class Plane {
   constructor(canvas, reach = REACH, names = ["z₁", "z₂"]) {
     Object.assign(this, { canvas, reach, names });
-    const { context, width, height } = surface(canvas, 1);
-    Object.assign(this, { context, width, height, colours: theme() });
+    Object.assign(this, surface(canvas, 1), { colours: theme() });
   }
 
   at(a, b) {
@@ -154,7 +153,7 @@ export class Plane {
   mark(code, word, colour, size = 11) {
     const { context } = this;
     const font = context.font;
-    context.font = font.replace(/[\d.]+px/, `bold ${size}px`);
+    context.font = font.replace(/[\d.]+px/, `bold ${size * this.rem}px`);
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.fillStyle = colour;

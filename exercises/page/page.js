@@ -320,8 +320,12 @@ function drawTiles(plane, model) {
       redraw(drawPlane);
     });
   }
-  plane.context.globalAlpha = part("show-codes").checked ? 0.35 : 1;
+  // Behind the codes they are pale, and on light paper dark on white.
+  const behind = part("show-codes").checked;
+  plane.context.globalAlpha = behind ? 0.3 : 1;
+  plane.context.filter = behind && document.documentElement.dataset.theme === "light" ? "invert(1)" : "none";
   plane.context.drawImage(model.tiles, 0, 0, plane.width, plane.height);
+  plane.context.filter = "none";
   plane.context.globalAlpha = 1;
 }
 
@@ -997,6 +1001,7 @@ const STOPS = {
   holes: () => {
     choose(models[0]);
     part("show-tiles").checked = true;
+    part("show-codes").checked = false;
   },
   sigma: () => choose(models[0]),
   price: () => comparePair(byTitle("VAE, fully"), byTitle("beta"), "x"),
