@@ -19,6 +19,7 @@ import os
 import re
 import sys
 import webbrowser
+from importlib.util import find_spec
 from pathlib import Path
 
 from course import HERE, find
@@ -172,27 +173,22 @@ def test_images():
 
 def code_lines():
     """Where each layer is computed: {layer: {file, number, code}}, in level 1, or level 3 for what it alone has."""
-    found = {}
-
-    def find_in(path, patterns):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            for layer, pattern in patterns.items():
-                if layer not in found and re.search(pattern, line):
-                    found[layer] = {
-                        "file": path.relative_to(HERE.parent).as_posix(), "number": number, "code": line.strip(),
-                    }  # fmt: skip
-
     from vae_numpy import weight_shapes
 
     level_1 = {layer: rf'\(.*weight\["{re.escape(layer)}"\]' for layer in weight_shapes()}
     level_1 |= {"x": r"check_images\(np.ndarray, x, like", "z": r"z = mu \+ sigma", "image": r"return sigmoid\(decode"}
-    find_in(HERE.parent / "numpy" / "vae_numpy.py", level_1)
     level_3 = {
         "encoder.hidden.*": r"h = self.hidden\(append\(x.flatten",
         "decoder.hidden.*": r"return self.logits\(self.hidden",
         "decoder.logits": r"return self.logits\(self.hidden",
     }
-    find_in(HERE.parent / "paper" / "vae_paper.py", level_3)
+    found = {}
+    for module, patterns in (("vae_numpy", level_1), ("vae_paper", level_3)):
+        path = Path(find_spec(module).origin)
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for layer, pattern in patterns.items():
+            number, code = next((i, line) for i, line in enumerate(lines, start=1) if re.search(pattern, line))
+            found[layer] = {"file": f"{path.parent.name}/{path.name}", "number": number, "code": code.strip()}
     return found
 
 

@@ -210,8 +210,8 @@ def write_readme(folder):
     """The course's README as a hand-out's: with what is to be typed there, and without the part for teachers."""
     path = folder / "README.md"
     text = path.read_text(encoding="utf-8").split("\n## For teachers\n")[0]
-    text = "\n".join(line for line in text.split("\n") if not line.startswith("make lab"))
-    text = text.replace(".venv/bin/python exercises/run.py", "python run.py").replace("exercises/work", "work")
+    text = "\n".join(line for line in text.split("\n") if not line.startswith("make "))
+    text = text.replace(".venv/bin/python exercises/", "python ").replace("exercises/work", "work")
     path.write_text(text + "\n", encoding="utf-8")
 
 
