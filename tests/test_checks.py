@@ -81,7 +81,7 @@ def nameless(function, part):
 
 @each_function
 def test_slips_are_told_from_the_right_answer_and_recognised(exercise, function):
-    found, tried = nameless(function, 80)
+    found, tried = nameless(function, 160)
     assert len(found) <= 1 + 0.1 * tried, found
 
 
@@ -138,7 +138,7 @@ def judged(exercise, part, folder):
 
 @each_exercise
 def test_a_part_of_the_answers_is_judged_as_it_should_be(exercise, tmp_path):
-    counts, failures = judged(exercise, 80, tmp_path)
+    counts, failures = judged(exercise, 160, tmp_path)
     assert failures == []
     assert counts["recognised"] >= RECOGNISED * counts["wrong"] - 2  # a part is few answers
 

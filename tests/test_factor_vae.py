@@ -87,7 +87,7 @@ def test_the_papers_discriminator_is_the_default():
     assert sizes == [(1000, 3), *5 * [(1000, 1000)], (1, 1000)]
 
 
-@pytest.mark.parametrize("r", [0.8, 0.0])
+@pytest.mark.parametrize("r", [0.8, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_a_trained_discriminators_mean_logit_is_the_total_correlation(r, monkeypatch):
     """Of N(0, [[1, r], [r, 1]]), whose TC is -log(1 - r^2) / 2; by the loss of FactorVAE.terms, which sees 2D codes."""
     torch.manual_seed(0)

@@ -355,6 +355,45 @@ def test_a_picture_of_ones_own(browser, tmp_path):
     np.testing.assert_array_equal(pixels(browser, "pad"), image)
 
 
+HAND_OVER = """
+const [kind, name, type, base64] = arguments;
+const file = new File([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], name, { type });
+const dataTransfer = new DataTransfer();
+dataTransfer.items.add(file);
+const event = kind === "paste"
+  ? new ClipboardEvent("paste", { clipboardData: dataTransfer, bubbles: true })
+  : new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+document.body.dispatchEvent(event);
+"""
+
+
+@pytest.mark.parametrize("kind", ["paste", "drop"])
+def test_a_picture_is_pasted_or_dropped(browser, kind):
+    """A transparent one is as good as black, and an image of 28 x 28 grey pixels stays as it is."""
+    array = np.zeros((28, 28, 4), np.uint8)
+    array[5:20, 10:14] = (90, 90, 90, 255)
+    array[5:20, 14:18] = (255, 0, 0, 255)
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    content = base64.b64encode(file.getvalue()).decode()
+    browser.execute_script(HAND_OVER, kind, "two.png", "image/png", content)
+    until(browser, lambda: "28 by 28 pixels" in words(browser, "status"))
+    settled(browser)
+    want = np.zeros((28, 28))
+    want[5:20, 10:14], want[5:20, 14:18] = 90 / 255, 0.299
+    assert np.abs(pixels(browser, "pad") - want).max() <= GREY
+
+
+def test_weights_are_dropped(browser, tmp_path):
+    Autoencoder(latent_dim=1, architecture="mlp", hidden_dims=(3,)).save(tmp_path)
+    content = base64.b64encode((tmp_path / "model.safetensors").read_bytes()).decode()
+    browser.execute_script(HAND_OVER, "drop", "model.safetensors", "", content)
+    until(browser, lambda: "It is the model of this page now" in words(browser, "file-words"))
+    settled(browser)
+    assert "no KL" in words(browser, "prices")
+    assert Select(part(browser, "model")).first_selected_option.text == "your Autoencoder 1"
+
+
 def test_the_bound_of_k_samples_climbs(browser, models, test_images):
     x, labels = test_images
     until(browser, lambda: part(browser, "bound").get_attribute("data-done") == "true")

@@ -167,6 +167,36 @@ def test_every_model_is_that_of_level_3(name):
         assert_agree(call("importanceWeightedBound", want), importance_weighted_bound(want))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_models_configured_at_random(seed):
+    rng = np.random.default_rng(seed)
+    options = {"latent_dim": int(rng.integers(1, 30))}
+    if rng.random() < 0.8:
+        options |= {
+            "architecture": "mlp",
+            "hidden_dims": tuple(int(n) for n in rng.integers(1, 40, rng.integers(0, 4))),
+        }
+        options |= {"activation": str(rng.choice(["relu", "tanh"]))}
+    if rng.random() < 0.5:
+        options |= {"likelihood": "gaussian", "sigma": "learned" if rng.random() < 0.5 else float(rng.uniform(0.05, 2))}
+    classes = int(rng.integers(1, 12)) if rng.random() < 0.5 else 0
+    dtype = str(rng.choice(list(TOLERANCE)))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = ConditionalVAE(num_classes=classes, **options) if classes else VAE(**options)
+    model.to(getattr(torch, dtype))
+    x, eps = (torch.from_numpy(array) for array in batch(model.latent_dim, dtype, 2, seed))
+    labels = [int(label) for label in rng.integers(0, classes, 2)] if classes else None
+    found, bound = call_all(
+        ["forward", params_of(model), x, eps, labels], ["elbo", params_of(model), x, eps, 1, labels]
+    )
+    with torch.no_grad():
+        c = torch.tensor(labels) if classes else None
+        for key, want in zip(("mu", "logvar", "z", "logits"), model(x, eps, c), strict=True):
+            assert_agree(found[key], want, dtype)
+        assert_agree(bound, model.elbo(x, eps, c=c), dtype)
+
+
 def test_the_bound_of_many_samples_does_not_overflow():
     weights = torch.tensor([[-3000.0, -3001, -2999], [800, 10, 805]], dtype=torch.float64)
     assert_agree(call("importanceWeightedBound", weights), importance_weighted_bound(weights))

@@ -22,7 +22,10 @@ function listed(numbers, digits = 2) {
 }
 
 function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)).buffer;
+  const letters = atob(base64);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes.buffer;
 }
 
 /** Standard normal numbers and numbers in [0, 1), the same ones at every visit. */
@@ -78,7 +81,7 @@ async function inSlices(count, work, wanted) {
 /** A model of the list: its parameters, the code that the sliders show, and where the test images lie. */
 class Model {
   constructor(title, note, load) {
-    Object.assign(this, { title, note, load, known: 0 });
+    Object.assign(this, { title, note, load, known: 0, readers: [] });
   }
 
   get params() {
@@ -148,9 +151,11 @@ class Model {
     return sample(this.params, tensor(code, [1, this.latents]), this.condition(label)).data;
   }
 
-  /** Encode the test images, a few at a time: means and log variances, and the latents in the order of their KL. */
-  async findCodes(after) {
-    if (this.known) return;
+  /** Encode the test images, once and a few at a time: their means, and the latents in the order of their KL. */
+  async findCodes(reader) {
+    this.readers.push(reader);
+    if (this.means) return; // it is done already, or under way
+    const after = () => this.readers.forEach((each) => each());
     this.means = [];
     const price = new Float64Array(this.latents);
     const work = (i) => {
@@ -164,11 +169,12 @@ class Model {
     this.price = price;
     this.byPrice = [...price.keys()].sort((a, b) => price[b] - price[a]);
     if (this.latents > 2) this.axes = this.byPrice.slice(0, 2);
-    this.reach = this.hasBound ? REACH : this.farthest();
+    this.reach = this.farthest();
     after();
+    this.readers = [];
   }
 
-  /** How far the plane has to go for nearly all codes: an autoencoder's lie where they like. */
+  /** How far the plane has to go for nearly all codes: the prior's place, but an autoencoder's lie where they like. */
   farthest() {
     const far = this.means.map((mean) => Math.max(...this.onPlane(mean).map(Math.abs))).sort((a, b) => a - b);
     return Math.max(REACH, 1.1 * far[Math.floor(0.98 * far.length)]);
@@ -744,7 +750,7 @@ function prepareImage() {
 
 /** Test image i on the pad; a conditional model is told its class. */
 function pick(i) {
-  state.told = images.labels[i];
+  state.told = both.label = images.labels[i];
   part("told").value = state.told;
   place(images.at(i).data);
 }
@@ -908,7 +914,8 @@ function showKernels() {
   const { params } = state.model;
   const weight = params[`${state.layer}.weight`];
   part("kernels").parentElement.hidden = !weight;
-  if (!weight) return;
+  if (!weight || weight === state.kernels) return; // which have not changed since they were drawn
+  state.kernels = weight;
   const [rows, columns, k = 0] = weight.shape;
   let each, height, width, across;
   const whole = Array.from(weight.data);
@@ -1067,6 +1074,7 @@ function prepareTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const set = () => {
     document.documentElement.dataset.theme = part("theme").value || (dark.matches ? "dark" : "light");
+    state.kernels = null;
     if (state.x) drawAll();
   };
   part("theme").addEventListener("change", set);

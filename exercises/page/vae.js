@@ -551,7 +551,8 @@ function readTensor(name, entry, shape, buffer, start) {
   );
   const [from, to] = entry.data_offsets;
   const stored = new Kind(buffer.slice(start + from, start + to));
-  const data = entry.dtype === "F16" ? Float32Array.from(stored, (bits) => FLOAT16[bits]) : stored;
+  const data = entry.dtype === "F16" ? new Float32Array(stored.length) : stored;
+  if (entry.dtype === "F16") for (let i = 0; i < data.length; i++) data[i] = FLOAT16[stored[i]];
   require(data.every(Number.isFinite), `${name} holds NaN or infinity`);
   return tensor(data, shape);
 }
