@@ -30,7 +30,7 @@ IMAGES = 350
 TITLES = {"VAE": "VAE", "ConditionalVAE": "conditional VAE", "Autoencoder": "autoencoder"}
 SMALL = {"epochs": 60, "lr": 0.01, "architecture": "mlp", "hidden_dims": (128,)}
 TOUR = [  # title, what it says of itself, options of `trained_vae`
-    ("VAE", "Convolutions, 2 latents, 20 epochs of the embedded digits.", {"epochs": 20}),
+    ("VAE, convolutional", "2 latents, 30 epochs of the repository's digits.", {"epochs": 30, "lr": 0.004}),
     ("VAE, fully connected", "One hidden layer of 128 units, 2 latents, 60 epochs.", SMALL),
     ("autoencoder, fully connected", "The same network without noise and KL.", SMALL | {"autoencoder": True}),
     ("VAE, beta = 4, fully connected", "The same network; the KL counted four times.", SMALL | {"beta": 4.0}),
@@ -176,7 +176,11 @@ def code_lines():
     from vae_numpy import weight_shapes
 
     level_1 = {layer: rf'\(.*weight\["{re.escape(layer)}"\]' for layer in weight_shapes()}
-    level_1 |= {"x": r"check_images\(np.ndarray, x, like", "z": r"z = mu \+ sigma", "image": r"return sigmoid\(decode"}
+    level_1 |= {
+        "x": r"check_images\(np.ndarray, x, like",
+        "z": r"^ +z = mu \+ sigma",
+        "image": r"return sigmoid\(decode",
+    }
     level_3 = {
         "encoder.hidden.*": r"h = self.hidden\(append\(x.flatten",
         "decoder.hidden.*": r"return self.logits\(self.hidden",

@@ -112,11 +112,21 @@ export class Plane {
       this.line([x, this.height - 5], [x, this.height], colours.soft);
       this.line([0, y], [5, y], colours.soft);
       const words = String(value).replace("-", "−");
-      if (x > 30 && x < this.width - 30) context.fillText(words, x, this.height - 13);
-      if (y > 30 && y < this.height - 30) context.fillText(words, 18, y);
+      if (x > 30 && x < this.width - 30) this.write(words, x, this.height - 13);
+      if (y > 30 && y < this.height - 30) this.write(words, 18, y);
     }
-    context.fillText(this.names[0], this.width - 16, this.height - 13);
-    context.fillText(this.names[1], 16, 14);
+    this.write(this.names[0], this.width - 16, this.height - 13);
+    this.write(this.names[1], 16, 14);
+  }
+
+  /** Words that can be read on every ground. */
+  write(words, x, y) {
+    const { context, colours } = this;
+    context.strokeStyle = colours.card;
+    context.lineWidth = 4;
+    context.lineJoin = "round";
+    context.strokeText(words, x, y);
+    context.fillText(words, x, y);
   }
 
   line(from, to, colour, width = 1) {
@@ -146,8 +156,12 @@ export class Plane {
     context.setLineDash([]);
   }
 
+  /** N(0, I), by circles at 1, 2 and 3 sigma. */
   prior() {
-    for (const radius of [1, 2, 3]) this.ellipse([0, 0], [radius, radius], this.colours.soft, true, 1);
+    for (const radius of [1, 2, 3]) {
+      this.ellipse([0, 0], [radius, radius], this.colours.card, false, 3);
+      this.ellipse([0, 0], [radius, radius], this.colours.soft, true, 1.3);
+    }
   }
 
   mark(code, word, colour, size = 11) {

@@ -21,6 +21,10 @@ function listed(numbers, digits = 2) {
   return `(${[...numbers].map((number) => shown(number, digits)).join(", ")})`;
 }
 
+function total(numbers) {
+  return Array.from(numbers).reduce((a, b) => a + b, 0);
+}
+
 function bytesOf(base64) {
   const letters = atob(base64);
   const bytes = new Uint8Array(letters.length);
@@ -158,20 +162,34 @@ class Model {
     const after = () => this.readers.forEach((each) => each());
     this.means = [];
     const price = new Float64Array(this.latents);
+    const eps = new Random(3);
+    let nll = 0;
     const work = (i) => {
-      const { mu, logvar } = encode(this.params, images.at(i), this.condition(images.labels[i]));
+      const x = images.at(i);
+      const noise = eps.normal([1, this.latents]);
+      const { mu, logvar, logits } = forward(this.params, x, noise, this.condition(images.labels[i]));
       this.means.push(Float64Array.from(mu.data));
       klPerLatent(mu, logvar).data.forEach((nats, latent) => (price[latent] += nats / images.count));
+      nll += total(nllPerPixel(logits, x, logSigma(this.params)).data) / images.count;
       this.known = i + 1;
       if (this.known % 40 === 0) after();
     };
     await inSlices(images.count, work, () => true);
     this.price = price;
+    this.nll = nll;
     this.byPrice = [...price.keys()].sort((a, b) => price[b] - price[a]);
     if (this.latents > 2) this.axes = this.byPrice.slice(0, 2);
     this.reach = this.farthest();
     after();
     this.readers = [];
+  }
+
+  /** What the test images cost on average, once that is known. */
+  get average() {
+    if (!this.price) return "";
+    const kl = total(this.price);
+    const rest = this.hasBound ? ` + KL ${shown(kl)} = −ELBO ${shown(this.nll + kl)} nats` : " nats, no KL";
+    return `Mean of ${images.count} test images: −log p(x|z) ${shown(this.nll)}${rest}.`;
   }
 
   /** How far the plane has to go for nearly all codes: the prior's place, but an autoencoder's lie where they like. */
@@ -237,22 +255,26 @@ function choose(model) {
   state.path = [];
   state.eps = state.random.normal([1, model.latents]);
   part("model").value = models.indexOf(model);
-  part("model-note").textContent = model.note;
+  showNote();
   for (const [id, value] of [["class", state.label], ["told", state.told]]) {
     part(id).max = Math.max(0, model.model.num_classes - 1);
     part(id).value = value;
   }
   part("class-slider").hidden = part("condition").hidden = !model.model.num_classes;
-  part("show-prior").parentElement.hidden = !model.hasBound;
   showLatents();
   redraw(drawPlane, drawDecoded, drawStrip, drawImageParts, drawLayers);
   model.findCodes(() => {
     if (state.model === model) {
       if (model.price) showLatents();
+      showNote();
       redraw(drawPlane, drawPosterior, drawDecoded);
     }
     redraw(drawPair);
   });
+}
+
+function showNote() {
+  part("model-note").textContent = `${state.model.note} ${state.model.average}`;
 }
 
 // --- 1. The plane ----------------------------------------------------------------------------------------------------
@@ -292,7 +314,7 @@ function drawPlane() {
   const { model } = state;
   const plane = new Plane(part("plane-canvas"), reach(), model.axisNames);
   if (part("show-tiles").checked) drawTiles(plane, model);
-  if (part("show-prior").checked && model.hasBound) plane.prior();
+  if (part("show-prior").checked) plane.prior();
   if (part("show-codes").checked) drawCodes(plane, model);
   plane.axes();
   plane.path(state.path, plane.colours.accent);
@@ -326,10 +348,9 @@ function drawTiles(plane, model) {
       redraw(drawPlane);
     });
   }
-  // Behind the codes they are pale, and on light paper dark on white.
-  const behind = part("show-codes").checked;
-  plane.context.globalAlpha = behind ? 0.3 : 1;
-  plane.context.filter = behind && document.documentElement.dataset.theme === "light" ? "invert(1)" : "none";
+  // On light paper they are dark on white, and pale behind the codes.
+  plane.context.globalAlpha = part("show-codes").checked ? 0.3 : 1;
+  plane.context.filter = document.documentElement.dataset.theme === "light" ? "invert(1)" : "none";
   plane.context.drawImage(model.tiles, 0, 0, plane.width, plane.height);
   plane.context.filter = "none";
   plane.context.globalAlpha = 1;
@@ -423,7 +444,7 @@ function preparePlane() {
     redraw(drawPlane, drawStrip);
   };
   followed(canvas, reach, () => state.model.onPlane(state.model.code), { move, begin, end });
-  for (const id of ["show-codes", "show-tiles", "show-prior"]) {
+  for (const id of SHOWN) {
     part(id).addEventListener("change", () => redraw(drawPlane));
   }
   part("class").addEventListener("input", () => {
@@ -469,7 +490,7 @@ function padImage() {
 }
 
 function remember() {
-  undone.push(ink.getImageData(0, 0, pad.width, pad.height));
+  if (state.x) undone.push(ink.getImageData(0, 0, pad.width, pad.height));
   if (undone.length > 50) undone.shift();
 }
 
@@ -500,6 +521,7 @@ function stroke(from, to) {
 
 function imageChanged() {
   state.x = padImage();
+  part("undo").disabled = !undone.length;
   redraw(drawImageParts, drawPair, drawLayers);
 }
 
@@ -560,7 +582,7 @@ function drawPosterior() {
       `q(z|x)${axes}: mean ${listed(mean)}, σ ${listed(sigma)}; ellipses at 1 and 2 σ. The dot is z = μ + σ ε.`;
   } else {
     plane.dot(mean, plane.colours.ink);
-    part("posterior-words").textContent = `The autoencoder’s code${axes} ${listed(mean)}: a point, nothing is drawn.`;
+    part("posterior-words").textContent = `The autoencoder’s code${axes} ${listed(mean)}: a point, without noise.`;
   }
   part("again").hidden = !model.hasBound;
 }
@@ -569,21 +591,26 @@ const MOST_ROWS = 8; // latents in the table
 
 function showPrices(mu, logvar, costs) {
   const { model } = state;
-  const total = (numbers) => numbers.reduce((a, b) => a + b, 0);
-  const nll = total(Array.from(costs.data));
+  const nll = total(costs.data);
   const kl = Array.from(klPerLatent(mu, logvar).data);
   const rows = [["−log p(x|z), the reconstruction", nll]];
   if (model.hasBound) {
-    const order = kl.map((_, latent) => latent).sort((a, b) => kl[b] - kl[a]);
-    const few = order.length > MOST_ROWS ? order.slice(0, MOST_ROWS - 1) : order;
+    const order = [...kl.keys()];
+    const few = order.length > MOST_ROWS ? order.sort((a, b) => kl[b] - kl[a]).slice(0, MOST_ROWS - 1) : order;
     rows.push(...few.map((latent) => [`KL of z${subscript(latent + 1)}`, kl[latent]]));
     const others = order.slice(few.length);
     if (others.length) rows.push([`KL of the ${others.length} other latents`, total(others.map((latent) => kl[latent]))]);
-    rows.push(["−ELBO, the sum", nll + total(kl), "total"]);
+    rows.push(["−ELBO with this draw, the sum", nll + total(kl), "total"]);
     rows.push(["−ELBO in bits per pixel", (nll + total(kl)) / (PIXELS * Math.LN2), "", 4]);
   } else {
     rows.push(["no KL: a point is no distribution, and there is no bound of log p(x)", null, "total"]);
   }
+  if (logSigma(model.params) === null) {
+    rows.push(["what these grey pixels cost at least, whatever the model", total(state.x.data.map(entropyOf))]);
+  }
+  part("prices").caption.textContent = model.hasBound
+    ? "The price of this image, with this one draw of ε"
+    : "The price of this image";
   const body = rows.map(([words, number, kind = "", digits = 2]) => {
     const row = document.createElement("tr");
     row.className = kind;
@@ -593,6 +620,11 @@ function showPrices(mu, logvar, costs) {
     return row;
   });
   part("prices").tBodies[0].replaceChildren(...body);
+}
+
+/** The least that a pixel between black and white costs under a Bernoulli, in nats: 0 for black or white. */
+function entropyOf(p) {
+  return p <= 0 || p >= 1 ? 0 : -p * Math.log(p) - (1 - p) * Math.log(1 - p);
 }
 
 const SAMPLES = 256; // for the bound of k samples
@@ -632,10 +664,13 @@ function showBound(logW, done) {
   drawBound(part("bound"), points, points[0][1]);
   const [k, best] = points.at(-1);
   part("bound-words").textContent =
-    `The bound of k samples of q(z|x) (exercise 12), each point the mean over groups of ${SAMPLES} draws: ` +
-    `${shown(points[0][1])} nats with 1, the ELBO (dashed), ${shown(best)} with ${k}. It climbs towards log p(x).`;
+    `The bound of k samples of q(z|x), each point the mean over groups of the same ${logW.length} draws: ` +
+    `${shown(points[0][1])} nats with 1, which is the ELBO (dashed), ${shown(best)} with ${k}. It climbs towards log p(x), ` +
+    `from which it may still be far if the image is a strange one.${done ? "" : " More draws are coming."}`;
   part("bound").dataset.done = done;
 }
+
+const LEAST = 8; // pixels on the longer side of a picture that can hold anything
 
 /** A picture of any size, as an image of the models' kind: grey, on black, its longer side 28 pixels. */
 async function openPicture(blob, name) {
@@ -643,31 +678,46 @@ async function openPicture(blob, name) {
   try {
     picture = await createImageBitmap(blob);
   } catch {
-    part("status").textContent = `${name} is no picture that this browser can read: try a PNG or JPEG file`;
+    part("picture-words").textContent = `${name} is no picture that this browser can read: try a PNG or JPEG file.`;
+    return;
+  }
+  const size = `${picture.width} by ${picture.height} pixels`;
+  if (Math.max(picture.width, picture.height) < LEAST) {
+    part("picture-words").textContent = `${name}, ${size}, is too small: ${LEAST} pixels at least.`;
     return;
   }
   const canvas = Object.assign(document.createElement("canvas"), { width: 28, height: 28 });
   const context = canvas.getContext("2d");
   const scale = 28 / Math.max(picture.width, picture.height);
   const [width, height] = [picture.width * scale, picture.height * scale];
-  const box = [(28 - width) / 2, (28 - height) / 2, width, height];
+  const [left, top] = [(28 - width) / 2, (28 - height) / 2];
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, ...box);
+  context.drawImage(picture, left, top, width, height);
   const levels = context.getImageData(0, 0, 28, 28).data;
-  const numbers = new Float64Array(PIXELS);
-  const covered = new Float64Array(PIXELS);
+  const light = new Float64Array(PIXELS);
+  const cover = new Float64Array(PIXELS); // how much of a pixel is not transparent
   for (let i = 0; i < PIXELS; i++) {
     const [red, green, blue, alpha] = levels.subarray(4 * i, 4 * i + 4);
-    numbers[i] = (0.299 * red + 0.587 * green + 0.114 * blue) / 255;
-    covered[i] = alpha / 255;
+    light[i] = (0.299 * red + 0.587 * green + 0.114 * blue) / 255;
+    cover[i] = alpha / 255;
   }
-  const inside = [...numbers.keys()].filter((i) => covered[i] > 0.99);
-  const [rows, columns] = [inside.map((i) => Math.floor(i / 28)), inside.map((i) => i % 28)];
-  const edge = inside.filter((i, at) => [Math.min(...rows), Math.max(...rows)].includes(rows[at]) || [Math.min(...columns), Math.max(...columns)].includes(columns[at]));
-  const bright = edge.reduce((sum, i) => sum + numbers[i], 0) / edge.length > 0.5;
-  place(numbers.map((number, i) => covered[i] * (bright ? 1 - number : number)));
-  part("status").textContent =
-    `${name}, ${picture.width} by ${picture.height} pixels, as 28 by 28 grey ones${bright ? ", dark for bright because its edge is bright" : ""}`;
+  const inside = [...light.keys()].filter((i) => {
+    const [across, down] = [i % 28, Math.floor(i / 28)];
+    return across + 1 > left && across < left + width && down + 1 > top && down < top + height;
+  });
+  const mean = (numbers, weights) => total(numbers.map((number, i) => number * weights[i])) / (total(weights) || 1);
+  const paper = mean(light, cover) < 0.5 && total(cover) < 0.9 * inside.length ? 1 : 0; // what shines through: dark ink wants white
+  const seen = light.map((level, i) => cover[i] * level + (1 - cover[i]) * paper);
+  const edge = inside.filter((i) => {
+    const [across, down] = [i % 28, Math.floor(i / 28)];
+    return across < left + 1 || across >= left + width - 1 || down < top + 1 || down >= top + height - 1;
+  });
+  const bright = total(edge.map((i) => seen[i])) / edge.length > 0.5;
+  const image = new Float64Array(PIXELS);
+  for (const i of inside) image[i] = bright ? 1 - seen[i] : seen[i];
+  place(image);
+  part("picture-words").textContent =
+    `${name}, ${size}, as 28 by 28 grey ones${bright ? ", dark for bright because its edge is bright" : ""}.`;
 }
 
 function prepareImage() {
@@ -715,7 +765,6 @@ function prepareImage() {
     redraw(drawImageParts);
   });
   part("undo").addEventListener("click", () => {
-    if (!undone.length) return;
     ink.putImageData(undone.pop(), 0, 0);
     imageChanged();
   });
@@ -729,6 +778,7 @@ function prepareImage() {
     while (wanted !== "" && images.labels[at] !== Number(wanted));
     pick(at);
   });
+  part("another-class").addEventListener("change", () => part("another").click());
   part("picture").addEventListener("change", () => {
     const [file] = part("picture").files;
     if (file) openPicture(file, file.name);
@@ -744,13 +794,13 @@ function prepareImage() {
   });
   part("told").addEventListener("input", () => {
     state.told = Number(part("told").value);
-    redraw(drawImageParts, drawLayers);
+    redraw(drawImageParts, drawLayers, drawPair);
   });
 }
 
 /** Test image i on the pad; a conditional model is told its class. */
 function pick(i) {
-  state.told = both.label = images.labels[i];
+  state.told = images.labels[i];
   part("told").value = state.told;
   place(images.at(i).data);
 }
@@ -758,7 +808,16 @@ function pick(i) {
 // --- 3. Two models side by side --------------------------------------------------------------------------------------
 
 const sides = [];
-const both = { code: [0, 0], label: 3 };
+const DRAWS = 10; // of the prior
+const both = { code: [0, 0], label: 3, random: new Random(4) };
+both.draws = both.random.normal([DRAWS, 2]).data;
+
+/** The code with this pair on the plane's two axes, and 0 elsewhere. */
+function onAxes(model, pair) {
+  const code = new Float64Array(model.latents);
+  model.axes.forEach((latent, i) => latent >= 0 && (code[latent] = pair[i]));
+  return code;
+}
 
 function sameCode() {
   return document.querySelector("[name=same]:checked").value === "z";
@@ -782,13 +841,16 @@ function preparePair() {
     slider.append(sliderLabel, output);
     const pictures = make("div", { className: "pair" });
     pictures.append(plane, image);
-    box.append(label, pictures, words, slider);
+    const average = make("p", { className: "note" });
+    const draws = make("canvas", { id: `pair-draws-${i}` });
+    const drawsWords = make("p", { className: "note", textContent: "Codes drawn from N(0, I), the same on both sides." });
+    box.append(label, pictures, words, average, slider, draws, drawsWords);
     part("pair-sides").append(box);
-    for (const [canvas, what] of [[plane, "latent plane"], [image, "image"]]) {
+    for (const [canvas, what] of [[plane, "latent plane"], [image, "image"], [draws, "draws of N(0, I)"]]) {
       canvas.setAttribute("role", canvas === plane ? "application" : "img");
       canvas.setAttribute("aria-label", `${name}: ${what}`);
     }
-    const side = { select, plane, image, words, slider, input, output };
+    const side = { select, plane, image, words, average, draws, slider, input, output };
     sides.push(side);
     select.addEventListener("change", () => {
       side.model = models[select.value];
@@ -807,6 +869,10 @@ function preparePair() {
     followed(plane, () => reach(side.model), () => both.code, { move });
   }
   document.querySelectorAll("[name=same]").forEach((radio) => radio.addEventListener("change", () => redraw(drawPair)));
+  part("draw-prior").addEventListener("click", () => {
+    both.draws = both.random.normal([DRAWS, 2]).data;
+    redraw(drawPair);
+  });
 }
 
 function comparePair(left, right, same = "z") {
@@ -822,19 +888,17 @@ function drawPair() {
   for (const side of sides) {
     const { model } = side;
     side.select.value = models.indexOf(model);
-    side.slider.hidden = !model.model.num_classes;
+    side.slider.hidden = !model.model.num_classes || !sameCode(); // an image comes with its class, in part 2
     side.input.max = Math.max(0, model.model.num_classes - 1);
     side.input.value = both.label;
     side.output.textContent = model.className(both.label);
     const plane = new Plane(side.plane, reach(model), model.axisNames);
-    if (model.hasBound) plane.prior();
+    plane.prior();
     drawCodes(plane, model, 9);
     plane.axes();
-    const c = model.condition(both.label);
+    const c = model.condition(sameCode() ? both.label : state.told);
     if (sameCode()) {
-      const code = new Float64Array(model.latents);
-      model.axes.forEach((latent, i) => latent >= 0 && (code[latent] = both.code[i]));
-      drawImage(side.image, model.imageOf(code, both.label));
+      drawImage(side.image, model.imageOf(onAxes(model, both.code), both.label));
       plane.cross(both.code, plane.colours.accent);
       side.words.textContent = `decoded at ${model.axisNames.join(", ")} = ${listed(both.code)}${c ? `, class ${model.className(c[0])}` : ""}`;
     } else {
@@ -845,11 +909,13 @@ function drawPair() {
       const sigma = model.onPlane(logvar.data.map((value) => Math.exp(value / 2)));
       if (model.hasBound) plane.ellipse(mean, sigma, plane.colours.accent, false, 2);
       plane.dot(mean, plane.colours.ink);
-      const total = (numbers) => Array.from(numbers).reduce((a, b) => a + b, 0);
       const nll = total(nllPerPixel(logits, state.x, logSigma(model.params)).data);
       const kl = model.hasBound ? `, KL ${shown(total(klPerLatent(mu, logvar).data))} nats` : ", no KL";
-      side.words.textContent = `the image of part 2, decoded at its mean: −log p(x|z) ${shown(nll)} nats${kl}`;
+      side.words.textContent = `The image of part 2, decoded at its mean: −log p(x|z) ${shown(nll)} nats${kl}.`;
     }
+    side.average.textContent = model.average;
+    const codes = Array.from({ length: DRAWS }, (_, i) => both.draws.subarray(2 * i, 2 * i + 2));
+    tiles(side.draws, codes.map((pair) => model.imageOf(onAxes(model, pair), both.label)), 28, 28, grey, DRAWS);
   }
 }
 
@@ -858,7 +924,8 @@ function drawPair() {
 function drawLayers() {
   if (!state.answer) return;
   const { model } = state;
-  const { z, logits, layers, mu } = state.answer;
+  const { z, logits } = state.answer;
+  const layers = state.answer.layers.filter(([name]) => model.hasBound || name !== "encoder.logvar"); // which it has not
   const half = layers.findIndex(([name]) => name.startsWith("decoder"));
   const steps = [
     ["x", state.x], ...layers.slice(0, half), ...(model.hasBound ? [["z", z]] : []), ...layers.slice(half),
@@ -904,9 +971,10 @@ function showActivations(result) {
     return Array.from(result.data.subarray(i * height * width, (i + 1) * height * width), (value) => value / scale);
   });
   tiles(part("activations"), each, height, width, negative ? signed : grey, columnsFor(count));
+  const few = result.data.length <= 20 ? `: ${listed(result.data, 3)}` : "";
   const kind = height * width > 1 ? `${count} image${count > 1 ? "s" : ""} of ${height} × ${width}` : `${count} numbers`;
   part("activations-words").textContent =
-    `What ${state.layer} holds for this image: ${kind}, from ${shown(least, 3)} to ${shown(most, 3)}` +
+    `What ${state.layer} holds for this image: ${kind}${few || `, from ${shown(least, 3)} to ${shown(most, 3)}`}` +
     `${negative ? "; blue is negative, brown positive" : "; black is 0"}.`;
 }
 
@@ -1007,7 +1075,6 @@ const STOPS = {
   autoencoder: () => comparePair(byTitle("VAE, fully"), byTitle("autoencoder"), "z"),
   holes: () => {
     choose(models[0]);
-    part("show-tiles").checked = true;
     part("show-codes").checked = false;
   },
   sigma: () => choose(models[0]),
@@ -1021,16 +1088,19 @@ const STOPS = {
   gap: () => choose(models[0]),
 };
 
+const SHOWN = ["show-codes", "show-tiles", "show-prior"];
+
 function byTitle(words) {
   return models.find(({ title }) => title.toLowerCase().includes(words.toLowerCase())) ?? models[0];
 }
 
-let stop = 0;
+let stop = null;
+let before = null; // what was chosen before the tour
 
 function showStop(number) {
+  before ??= { model: state.model, shown: SHOWN.map((id) => part(id).checked) };
   stop = Math.max(0, Math.min(data.tour.length - 1, number));
-  const { name, section, title, text, question, answer: reply, exercise, link } = data.tour[stop];
-  part("tour").hidden = false;
+  const { name, place: where, title, text, question, answer: reply, exercise, link } = data.tour[stop];
   part("tour-title").textContent = `${stop + 1} of ${data.tour.length} · ${title}`;
   part("tour-text").textContent = text;
   part("tour-question").textContent = question;
@@ -1039,21 +1109,30 @@ function showStop(number) {
   part("tour-link").textContent = exercise;
   part("tour-link").href = link;
   part("tour-back").disabled = stop === 0;
-  part("tour-next").textContent = stop === data.tour.length - 1 ? "Once more" : "Next";
-  STOPS[name]?.();
-  part(section).scrollIntoView();
+  part("tour-next").hidden = stop === data.tour.length - 1;
+  SHOWN.forEach((id) => (part(id).checked = true));
+  STOPS[name]();
+  part(where).before(part("tour"));
+  part("tour").hidden = false;
+  part("tour").scrollIntoView({ block: where === "strip-figure" ? "center" : "start" });
   part("tour-title").focus({ preventScroll: true });
+}
+
+function endTour() {
+  part("tour").hidden = true;
+  SHOWN.forEach((id, i) => (part(id).checked = before.shown[i]));
+  choose(before.model);
+  before = null;
+  part("start-tour").focus();
 }
 
 function prepareTour() {
   part("start-tour").hidden = !data.tour.length;
   part("start-tour").addEventListener("click", () => showStop(0));
   part("tour-back").addEventListener("click", () => showStop(stop - 1));
-  part("tour-next").addEventListener("click", () => showStop((stop + 1) % data.tour.length));
-  part("tour-end").addEventListener("click", () => {
-    part("tour").hidden = true;
-    part("start-tour").focus({ preventScroll: true });
-  });
+  part("tour-next").addEventListener("click", () => showStop(stop + 1));
+  part("tour-end").addEventListener("click", endTour);
+  part("tour").addEventListener("keydown", (event) => event.key === "Escape" && endTour());
 }
 
 // --- The page --------------------------------------------------------------------------------------------------------
