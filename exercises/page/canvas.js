@@ -13,7 +13,11 @@ export function theme() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   return {
-    ink: colour("ink"), soft: colour("soft"), line: colour("line"), card: colour("card"), accent: colour("accent"),
+    ink: colour("ink"),
+    soft: colour("soft"),
+    line: colour("line"),
+    card: colour("card"),
+    accent: colour("accent"),
     classes: CLASSES[document.documentElement.dataset.theme === "dark" ? "dark" : "light"],
   };
 }
@@ -178,7 +182,10 @@ export class Plane {
   /** A cross that is seen on every ground. */
   cross(code, colour) {
     const [x, y] = this.at(...code);
-    for (const [width, ink] of [[5, this.colours.card], [2, colour]]) {
+    for (const [width, ink] of [
+      [5, this.colours.card],
+      [2, colour],
+    ]) {
       this.line([x - 9, y], [x + 9, y], ink, width);
       this.line([x, y - 9], [x, y + 9], ink, width);
     }
@@ -200,16 +207,21 @@ export class Plane {
 export function drawBound(canvas, points, level) {
   const { context, width, height } = surface(canvas, Math.min(260, Math.max(200, canvas.clientWidth * 0.4)));
   const colours = theme();
-  const left = 84, right = width - 20, top = 16, bottom = height - 38;
+  const left = 84,
+    right = width - 20,
+    top = 16,
+    bottom = height - 38;
   const values = [...points.map(([, y]) => y), ...(level === null ? [] : [level])];
-  const low = Math.min(...values), high = Math.max(...values);
+  const low = Math.min(...values),
+    high = Math.max(...values);
   const room = Math.max(0.15 * (high - low), 0.5);
   const last = Math.max(1, Math.log2(points.at(-1)[0]));
   const at = ([k, y]) => [
     left + ((right - left) * Math.log2(k)) / last,
     bottom - ((bottom - top) * (y - low + room)) / (high - low + 2 * room),
   ];
-  const step = [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].find((each) => (high - low + 2 * room) / each <= 6) ?? 1000;
+  const step =
+    [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].find((each) => (high - low + 2 * room) / each <= 6) ?? 1000;
   context.textBaseline = "middle";
   context.textAlign = "right";
   for (let y = step * Math.ceil((low - room) / step); y <= high + room; y += step) {

@@ -1,10 +1,32 @@
 /** The page: what moves, is drawn on or dropped becomes numbers of `vae.js`, and these become pictures and words. */
 
 import {
-  decode, encode, forward, importanceWeightedBound, klPerLatent, loadWeights, logSigma, logWeights, meanImage,
-  nllPerPixel, sample, tensor,
+  decode,
+  encode,
+  forward,
+  importanceWeightedBound,
+  klPerLatent,
+  loadWeights,
+  logSigma,
+  logWeights,
+  meanImage,
+  nllPerPixel,
+  sample,
+  tensor,
 } from "./vae.js";
-import { Plane, REACH, asImageData, drawBound, drawImage, grey, heat, signed, surface, theme, tiles } from "./canvas.js";
+import {
+  Plane,
+  REACH,
+  asImageData,
+  drawBound,
+  drawImage,
+  grey,
+  heat,
+  signed,
+  surface,
+  theme,
+  tiles,
+} from "./canvas.js";
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const part = (id) => document.getElementById(id);
@@ -14,7 +36,10 @@ const PIXELS = 784;
 
 /** A number for readers: a true minus, and digits enough to compare with the other levels' reports. */
 function shown(number, digits = 2) {
-  return number.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
+  return number
+    .toFixed(digits)
+    .replace(/^-(?=0\.?0*$)/, "")
+    .replace("-", "−");
 }
 
 function listed(numbers, digits = 2) {
@@ -71,7 +96,7 @@ function redraw(...parts) {
 
 /** work(0), work(1), ... while `wanted()`, and the page stays alive meanwhile. */
 async function inSlices(count, work, wanted) {
-  for (let i = 0; i < count; ) {
+  for (let i = 0; i < count;) {
     const start = performance.now();
     while (i < count && performance.now() - start < 12) work(i++);
     await new Promise((resume) => setTimeout(resume));
@@ -256,7 +281,10 @@ function choose(model) {
   state.eps = state.random.normal([1, model.latents]);
   part("model").value = models.indexOf(model);
   showNote();
-  for (const [id, value] of [["class", state.label], ["told", state.told]]) {
+  for (const [id, value] of [
+    ["class", state.label],
+    ["told", state.told],
+  ]) {
     part(id).max = Math.max(0, model.model.num_classes - 1);
     part(id).value = value;
   }
@@ -332,7 +360,12 @@ const TILES = 15; // in each direction
 
 /** The plane's images in the background, at the codes in the middle of each tile. */
 function drawTiles(plane, model) {
-  const key = JSON.stringify([model.axes, model.model.num_classes && state.label, reach(), [...model.code].map((value, i) => (model.axes.includes(i) ? 0 : value))]);
+  const key = JSON.stringify([
+    model.axes,
+    model.model.num_classes && state.label,
+    reach(),
+    [...model.code].map((value, i) => (model.axes.includes(i) ? 0 : value)),
+  ]);
   if (model.tilesKey !== key) {
     model.tilesKey = key;
     const sheet = (model.tiles = document.createElement("canvas"));
@@ -359,7 +392,10 @@ function drawTiles(plane, model) {
 function drawDecoded() {
   const { model } = state;
   drawImage(part("decoded"), model.imageOf(model.code, state.label));
-  const where = model.latents > 2 ? `${model.axisNames.join(", ")} = ${listed(model.onPlane(model.code))}` : `z = ${listed(model.code)}`;
+  const where =
+    model.latents > 2
+      ? `${model.axisNames.join(", ")} = ${listed(model.onPlane(model.code))}`
+      : `z = ${listed(model.code)}`;
   part("decoded-words").textContent = `${model.hasBound ? "Mean of p(x|z)" : "Decoded"} at ${where}`;
   part("plane-canvas").setAttribute("aria-label", `The latent plane, now at ${where}`);
   part("class-value").textContent = model.className(state.label);
@@ -375,7 +411,10 @@ function evenly(path, count) {
   }
   return Array.from({ length: count }, (_, step) => {
     const at = (lengths.at(-1) * step) / (count - 1);
-    const i = Math.max(1, lengths.findIndex((length) => length >= at));
+    const i = Math.max(
+      1,
+      lengths.findIndex((length) => length >= at),
+    );
     const share = lengths[i] > lengths[i - 1] ? (at - lengths[i - 1]) / (lengths[i] - lengths[i - 1]) : 0;
     return [0, 1].map((axis) => path[i - 1][axis] + share * (path[i][axis] - path[i - 1][axis]));
   });
@@ -384,9 +423,21 @@ function evenly(path, count) {
 function drawStrip() {
   const { model, path } = state;
   const drawn = path.length > 1;
-  const points = drawn ? path : [[-2, 0], [2, 0]];
+  const points = drawn
+    ? path
+    : [
+        [-2, 0],
+        [2, 0],
+      ];
   const codes = evenly(points, STEPS);
-  tiles(part("strip"), codes.map((code) => model.imageOf(model.along(code), state.label)), 28, 28, grey, STEPS);
+  tiles(
+    part("strip"),
+    codes.map((code) => model.imageOf(model.along(code), state.label)),
+    28,
+    28,
+    grey,
+    STEPS,
+  );
   const [from, to] = [points[0], points.at(-1)].map((point) => listed(point, 1));
   part("strip-words").textContent = drawn
     ? `${STEPS} images at equal distances along your path, from ${from} to ${to}.`
@@ -404,23 +455,30 @@ function showLatents() {
     part(id).replaceChildren(...order.map((latent) => new Option(words(latent), latent)));
     part(id).value = model.axes[i];
   }
-  const sliders = order.filter((latent) => !model.axes.includes(latent)).map((latent) => {
-    const row = document.createElement("div");
-    row.className = "slider";
-    const label = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "range", min: -REACH, max: REACH, step: 0.05 });
-    input.value = model.code[latent];
-    const output = document.createElement("output");
-    output.textContent = shown(model.code[latent]);
-    label.append(words(latent), input);
-    row.append(label, output);
-    input.addEventListener("input", () => {
-      model.code[latent] = Number(input.value);
+  const sliders = order
+    .filter((latent) => !model.axes.includes(latent))
+    .map((latent) => {
+      const row = document.createElement("div");
+      row.className = "slider";
+      const label = document.createElement("label");
+      const input = Object.assign(document.createElement("input"), {
+        type: "range",
+        min: -REACH,
+        max: REACH,
+        step: 0.05,
+      });
+      input.value = model.code[latent];
+      const output = document.createElement("output");
       output.textContent = shown(model.code[latent]);
-      redraw(drawPlane, drawDecoded, drawStrip);
+      label.append(words(latent), input);
+      row.append(label, output);
+      input.addEventListener("input", () => {
+        model.code[latent] = Number(input.value);
+        output.textContent = shown(model.code[latent]);
+        redraw(drawPlane, drawDecoded, drawStrip);
+      });
+      return row;
     });
-    return row;
-  });
   part("sliders").replaceChildren(...sliders);
 }
 
@@ -486,7 +544,10 @@ function padImage() {
     const [across, down] = [i % pad.width, Math.floor(i / pad.width)];
     sums[Math.floor(down / FINE) * 28 + Math.floor(across / FINE)] += levels[4 * i];
   }
-  return tensor(Float32Array.from(sums, (sum) => sum / (FINE ** 2 * 255)), [1, 1, 28, 28]);
+  return tensor(
+    Float32Array.from(sums, (sum) => sum / (FINE ** 2 * 255)),
+    [1, 1, 28, 28],
+  );
 }
 
 function remember() {
@@ -556,7 +617,11 @@ function drawImageParts() {
   drawImage(part("draw"), drawn);
   const costs = nllPerPixel(logits, x, spread);
   const most = costs.data.reduce((a, b) => Math.max(a, b), 1e-9);
-  drawImage(part("costs"), Float64Array.from(costs.data, (nats) => nats / most), heat);
+  drawImage(
+    part("costs"),
+    Float64Array.from(costs.data, (nats) => nats / most),
+    heat,
+  );
   part("costs-words").textContent = `nats of each pixel, white 0 to dark ${shown(most)}`;
   showPrices(mu, logvar, costs);
   drawPosterior(mu, logvar, z);
@@ -573,10 +638,19 @@ function drawPosterior() {
   plane.axes();
   part("posterior").dataset.z = JSON.stringify([...found.z.data]); // the code itself, for who wants all its digits
   const mean = model.onPlane(found.mu.data);
-  const sigma = model.onPlane(found.logvar.data.map((value) => Math.exp(value / 2))).map((value, i) => (model.axes[i] < 0 ? 0 : value));
+  const sigma = model
+    .onPlane(found.logvar.data.map((value) => Math.exp(value / 2)))
+    .map((value, i) => (model.axes[i] < 0 ? 0 : value));
   const axes = model.latents > 2 ? ` (${model.axisNames.join(", ")})` : "";
   if (model.hasBound) {
-    for (const times of [1, 2]) plane.ellipse(mean, sigma.map((value) => times * value), plane.colours.accent, times === 2, 2);
+    for (const times of [1, 2])
+      plane.ellipse(
+        mean,
+        sigma.map((value) => times * value),
+        plane.colours.accent,
+        times === 2,
+        2,
+      );
     plane.dot(model.onPlane(found.z.data), plane.colours.ink);
     part("posterior-words").textContent =
       `q(z|x)${axes}: mean ${listed(mean)}, σ ${listed(sigma)}; ellipses at 1 and 2 σ. The dot is z = μ + σ ε.`;
@@ -599,7 +673,8 @@ function showPrices(mu, logvar, costs) {
     const few = order.length > MOST_ROWS ? order.sort((a, b) => kl[b] - kl[a]).slice(0, MOST_ROWS - 1) : order;
     rows.push(...few.map((latent) => [`KL of z${subscript(latent + 1)}`, kl[latent]]));
     const others = order.slice(few.length);
-    if (others.length) rows.push([`KL of the ${others.length} other latents`, total(others.map((latent) => kl[latent]))]);
+    if (others.length)
+      rows.push([`KL of the ${others.length} other latents`, total(others.map((latent) => kl[latent]))]);
     rows.push(["−ELBO with this draw, the sum", nll + total(kl), "total"]);
     rows.push(["−ELBO in bits per pixel", (nll + total(kl)) / (PIXELS * Math.LN2), "", 4]);
   } else {
@@ -615,7 +690,9 @@ function showPrices(mu, logvar, costs) {
     const row = document.createElement("tr");
     row.className = kind;
     const head = Object.assign(document.createElement("th"), { scope: "row", textContent: words });
-    const cell = Object.assign(document.createElement("td"), { textContent: number === null ? "–" : shown(number, digits) });
+    const cell = Object.assign(document.createElement("td"), {
+      textContent: number === null ? "–" : shown(number, digits),
+    });
     row.append(head, cell);
     return row;
   });
@@ -665,8 +742,9 @@ function showBound(logW, done) {
   const [k, best] = points.at(-1);
   part("bound-words").textContent =
     `The bound of k samples of q(z|x), each point the mean over groups of the same ${logW.length} draws: ` +
-    `${shown(points[0][1])} nats with 1, which is the ELBO (dashed), ${shown(best)} with ${k}. It climbs towards log p(x), ` +
-    `from which it may still be far if the image is a strange one.${done ? "" : " More draws are coming."}`;
+    `${shown(points[0][1])} nats with 1, which is the ELBO (dashed), ${shown(best)} with ${k}. ` +
+    `It climbs towards log p(x), from which it may still be far if the image is a strange one.` +
+    `${done ? "" : " More draws are coming."}`;
   part("bound").dataset.done = done;
 }
 
@@ -706,7 +784,8 @@ async function openPicture(blob, name) {
     return across + 1 > left && across < left + width && down + 1 > top && down < top + height;
   });
   const mean = (numbers, weights) => total(numbers.map((number, i) => number * weights[i])) / (total(weights) || 1);
-  const paper = mean(light, cover) < 0.5 && total(cover) < 0.9 * inside.length ? 1 : 0; // what shines through: dark ink wants white
+  // What shines through: dark ink wants white paper.
+  const paper = mean(light, cover) < 0.5 && total(cover) < 0.9 * inside.length ? 1 : 0;
   const seen = light.map((level, i) => cover[i] * level + (1 - cover[i]) * paper);
   const edge = inside.filter((i) => {
     const [across, down] = [i % 28, Math.floor(i / 28)];
@@ -843,10 +922,17 @@ function preparePair() {
     pictures.append(plane, image);
     const average = make("p", { className: "note" });
     const draws = make("canvas", { id: `pair-draws-${i}` });
-    const drawsWords = make("p", { className: "note", textContent: "Codes drawn from N(0, I), the same on both sides." });
+    const drawsWords = make("p", {
+      className: "note",
+      textContent: "Codes drawn from N(0, I), the same on both sides.",
+    });
     box.append(label, pictures, words, average, slider, draws, drawsWords);
     part("pair-sides").append(box);
-    for (const [canvas, what] of [[plane, "latent plane"], [image, "image"], [draws, "draws of N(0, I)"]]) {
+    for (const [canvas, what] of [
+      [plane, "latent plane"],
+      [image, "image"],
+      [draws, "draws of N(0, I)"],
+    ]) {
       canvas.setAttribute("role", canvas === plane ? "application" : "img");
       canvas.setAttribute("aria-label", `${name}: ${what}`);
     }
@@ -866,7 +952,12 @@ function preparePair() {
       both.code = code;
       redraw(drawPair);
     };
-    followed(plane, () => reach(side.model), () => both.code, { move });
+    followed(
+      plane,
+      () => reach(side.model),
+      () => both.code,
+      { move },
+    );
   }
   document.querySelectorAll("[name=same]").forEach((radio) => radio.addEventListener("change", () => redraw(drawPair)));
   part("draw-prior").addEventListener("click", () => {
@@ -900,7 +991,8 @@ function drawPair() {
     if (sameCode()) {
       drawImage(side.image, model.imageOf(onAxes(model, both.code), both.label));
       plane.cross(both.code, plane.colours.accent);
-      side.words.textContent = `decoded at ${model.axisNames.join(", ")} = ${listed(both.code)}${c ? `, class ${model.className(c[0])}` : ""}`;
+      const told = c ? `, class ${model.className(c[0])}` : "";
+      side.words.textContent = `Decoded at ${model.axisNames.join(", ")} = ${listed(both.code)}${told}.`;
     } else {
       const { mu, logvar } = encode(model.params, state.x, c);
       const logits = decode(model.params, mu, c);
@@ -915,7 +1007,14 @@ function drawPair() {
     }
     side.average.textContent = model.average;
     const codes = Array.from({ length: DRAWS }, (_, i) => both.draws.subarray(2 * i, 2 * i + 2));
-    tiles(side.draws, codes.map((pair) => model.imageOf(onAxes(model, pair), both.label)), 28, 28, grey, DRAWS);
+    tiles(
+      side.draws,
+      codes.map((pair) => model.imageOf(onAxes(model, pair), both.label)),
+      28,
+      28,
+      grey,
+      DRAWS,
+    );
   }
 }
 
@@ -925,10 +1024,14 @@ function drawLayers() {
   if (!state.answer) return;
   const { model } = state;
   const { z, logits } = state.answer;
-  const layers = state.answer.layers.filter(([name]) => model.hasBound || name !== "encoder.logvar"); // which it has not
+  // An autoencoder does not use its head for logvar.
+  const layers = state.answer.layers.filter(([name]) => model.hasBound || name !== "encoder.logvar");
   const half = layers.findIndex(([name]) => name.startsWith("decoder"));
   const steps = [
-    ["x", state.x], ...layers.slice(0, half), ...(model.hasBound ? [["z", z]] : []), ...layers.slice(half),
+    ["x", state.x],
+    ...layers.slice(0, half),
+    ...(model.hasBound ? [["z", z]] : []),
+    ...layers.slice(half),
     ["image", meanImage(model.params, logits)],
   ];
   if (!steps.some(([name]) => name === state.layer)) state.layer = steps[1][0];
@@ -936,7 +1039,9 @@ function drawLayers() {
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.setAttribute("aria-pressed", name === state.layer);
     button.dataset.layer = name;
-    const shape = Object.assign(document.createElement("small"), { textContent: `(${result.shape.slice(1).join(", ")})` });
+    const shape = Object.assign(document.createElement("small"), {
+      textContent: `(${result.shape.slice(1).join(", ")})`,
+    });
     button.append(name, shape);
     button.addEventListener("click", () => {
       state.layer = name;
@@ -956,7 +1061,8 @@ function drawLayers() {
 /** Factors of a count that make a rectangle no wider than a screen likes. */
 function columnsFor(count, most = 32) {
   const best = Math.ceil(Math.sqrt(count * 1.6));
-  for (let columns = Math.min(best, most); columns > 0; columns--) if (count % columns === 0 && columns >= best / 2) return columns;
+  for (let columns = Math.min(best, most); columns > 0; columns--)
+    if (count % columns === 0 && columns >= best / 2) return columns;
   return Math.min(best, most);
 }
 
@@ -972,7 +1078,8 @@ function showActivations(result) {
   });
   tiles(part("activations"), each, height, width, negative ? signed : grey, columnsFor(count));
   const few = result.data.length <= 20 ? `: ${listed(result.data, 3)}` : "";
-  const kind = height * width > 1 ? `${count} image${count > 1 ? "s" : ""} of ${height} × ${width}` : `${count} numbers`;
+  const kind =
+    height * width > 1 ? `${count} image${count > 1 ? "s" : ""} of ${height} × ${width}` : `${count} numbers`;
   part("activations-words").textContent =
     `What ${state.layer} holds for this image: ${kind}${few || `, from ${shown(least, 3)} to ${shown(most, 3)}`}` +
     `${negative ? "; blue is negative, brown positive" : "; black is 0"}.`;
@@ -1003,7 +1110,14 @@ function showKernels() {
   }
   const ordered = whole.map(Math.abs).sort((a, b) => a - b);
   const scale = ordered[Math.floor(0.995 * (ordered.length - 1))] || 1; // a few large ones would leave the rest pale
-  tiles(part("kernels"), each.map((tile) => tile.map((value) => value / scale)), height, width, signed, across);
+  tiles(
+    part("kernels"),
+    each.map((tile) => tile.map((value) => value / scale)),
+    height,
+    width,
+    signed,
+    across,
+  );
   part("kernels").style.imageRendering = each.length === 1 && width > 600 ? "auto" : "pixelated";
   part("kernels-words").textContent =
     `Its weights, ${listed(weight.shape, 0)}: blue is negative, brown positive, the darkest ±${shown(scale, 3)}.`;
@@ -1028,7 +1142,8 @@ async function openWeights(files) {
     const count = models.filter(({ own }) => own).length + 1;
     const added = new Model(`your ${model.class} ${count}`, "", () => params);
     added.own = true;
-    added.note = `${weights.name}: ${model.class}, ${model.architecture}, ${model.latent_dim} latent${model.latent_dim > 1 ? "s" : ""}, ${model.likelihood} likelihood.`;
+    const latents = `${model.latent_dim} latent${model.latent_dim > 1 ? "s" : ""}`;
+    added.note = `${weights.name}: ${model.class}, ${model.architecture}, ${latents}, ${model.likelihood} likelihood.`;
     added.imageOf(added.code, 0); // that fails here, if it fails
     models.push(added);
     listModels();
@@ -1036,7 +1151,8 @@ async function openWeights(files) {
     redraw(drawPair);
     words.textContent = `${added.note} It is the model of this page now.`;
   } catch (error) {
-    words.textContent = `${weights?.name ?? files[0].name}: ${error.message}. The model is still “${state.model.title}”.`;
+    const name = weights?.name ?? files[0].name;
+    words.textContent = `${name}: ${error.message}. The model is still “${state.model.title}”.`;
   }
 }
 
@@ -1081,7 +1197,13 @@ const STOPS = {
   price: () => comparePair(byTitle("VAE, fully"), byTitle("beta"), "x"),
   path: () => {
     choose(models[0]);
-    state.path = evenly([[-2, -1.5], [2, 1.5]], 30);
+    state.path = evenly(
+      [
+        [-2, -1.5],
+        [2, 1.5],
+      ],
+      30,
+    );
     redraw(drawPlane, drawStrip);
   },
   style: () => choose(byTitle("conditional")),

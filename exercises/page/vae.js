@@ -19,7 +19,7 @@
 // --- Tensors ---------------------------------------------------------------------------------------------------------
 
 export function tensor(data, shape) {
-  if (data.length !== size(shape)) throw new Error(`${data.length} numbers do not make the shape (${shape.join(", ")})`);
+  require(data.length === size(shape), `${data.length} numbers do not make the shape (${shape.join(", ")})`);
   return { data, shape };
 }
 
@@ -251,7 +251,8 @@ export function decode(params, z, c = null, note = unnoted) {
     h = note("decoder.fc1", relu(linear(h, weight["decoder.fc1"], bias["decoder.fc1"]))); // (N, 256)
     h = note("decoder.fc2", relu(linear(h, weight["decoder.fc2"], bias["decoder.fc2"]))); // (N, 3136)
     h = tensor(h.data, [z.shape[0], 64, 7, 7]);
-    h = note("decoder.deconv1", relu(convTranspose2d(h, weight["decoder.deconv1"], bias["decoder.deconv1"]))); // (N, 32, 14, 14)
+    h = relu(convTranspose2d(h, weight["decoder.deconv1"], bias["decoder.deconv1"])); // (N, 32, 14, 14)
+    note("decoder.deconv1", h);
     h = convTranspose2d(h, weight["decoder.deconv2"], bias["decoder.deconv2"]); // (N, 1, 28, 28)
     note("decoder.deconv2", h);
   } else {
@@ -384,7 +385,8 @@ function oneHot(model, c, like) {
   }
   const [n] = like.shape;
   const known = (label) => Number.isInteger(label) && label >= 0 && label < model.num_classes;
-  require(c !== null && c.length === n && [...c].every(known), `c must be ${n} labels from 0 to ${model.num_classes - 1}`);
+  const fits = c !== null && c.length === n && [...c].every(known);
+  require(fits, `c must be ${n} labels from 0 to ${model.num_classes - 1}`);
   const rows = zeros([n, model.num_classes], like);
   c.forEach((label, i) => (rows.data[i * model.num_classes + label] = 1));
   return rows;
@@ -421,7 +423,10 @@ function repeatedRows(x, k) {
   const [n, ...rest] = x.shape;
   const each = size(rest);
   const rows = zeros([n * k, ...rest], x);
-  for (let i = 0; i < n * k; i++) rows.data.set(x.data.subarray(Math.floor(i / k) * each, (Math.floor(i / k) + 1) * each), i * each);
+  for (let i = 0; i < n * k; i++) {
+    const from = Math.floor(i / k) * each;
+    rows.data.set(x.data.subarray(from, from + each), i * each);
+  }
   return rows;
 }
 
@@ -455,7 +460,8 @@ export function loadWeights(buffer, config = null) {
   const { header, start } = readHeader(buffer);
   const { __metadata__: metadata = {}, ...entries } = header;
   const model = describedModel(metadata, config, entries);
-  const used = Object.entries(entries).filter(([name]) => !name.startsWith("discriminator.")); // of a FactorVAE's training
+  // A FactorVAE's discriminator is of its training alone.
+  const used = Object.entries(entries).filter(([name]) => !name.startsWith("discriminator."));
   const found = Object.fromEntries(used);
   const params = { model };
   for (const [name, shape] of Object.entries(expectedShapes(model))) {
@@ -482,7 +488,8 @@ function readHeader(buffer) {
   } catch {
     throw damaged("its header is not JSON");
   }
-  if (!isObject(header) || !Object.values(header).every(isObject)) throw damaged("its header is not a table of tensors");
+  const table = isObject(header) && Object.values(header).every(isObject);
+  if (!table) throw damaged("its header is not a table of tensors");
   const start = 8 + length;
   let end = start;
   for (const [name, entry] of Object.entries(header)) {
@@ -492,7 +499,8 @@ function readHeader(buffer) {
     const fits = typeof dtype === "string" && whole(shape) && whole(offsets) && offsets.length === 2;
     if (!fits) throw damaged(`its header is wrong about ${brief(name)}`);
     const bytes = KINDS[dtype]?.BYTES_PER_ELEMENT;
-    if (bytes && offsets[1] - offsets[0] !== bytes * size(shape)) throw damaged(`its header is wrong about ${brief(name)}`);
+    const length = offsets[1] - offsets[0];
+    if (bytes && length !== bytes * size(shape)) throw damaged(`its header is wrong about ${brief(name)}`);
     end = Math.max(end, start + offsets[1]);
   }
   if (end !== buffer.byteLength) throw damaged(`${buffer.byteLength} bytes, its header says ${end}`);
@@ -516,10 +524,8 @@ function describedModel(metadata, config, entries) {
     [...VAES, "Autoencoder"].includes(model.class),
     `the file holds a ${brief(model.class)}, and this page computes a VAE, a conditional VAE or an autoencoder`,
   );
-  require(
-    String(model.image_shape) === "1,28,28",
-    `the file's images have the shape (${brief([model.image_shape].flat().join(", "))}), and this page shows (1, 28, 28)`,
-  );
+  const shape = brief([model.image_shape].flat().join(", "));
+  require(shape === "1, 28, 28", `the file's images have the shape (${shape}), and this page shows (1, 28, 28)`);
   const sizes = [model.latent_dim, ...(Array.isArray(model.hidden_dims) ? model.hidden_dims : [NaN])];
   const known =
     sizes.every((number) => Number.isInteger(number) && number >= 1) &&
