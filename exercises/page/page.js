@@ -360,7 +360,9 @@ const TILES = 15; // in each direction
 
 /** The plane's images in the background, at the codes in the middle of each tile. */
 function drawTiles(plane, model) {
+  const light = document.documentElement.dataset.theme === "light"; // paper, on which they are dark on white
   const key = JSON.stringify([
+    light,
     model.axes,
     model.model.num_classes && state.label,
     reach(),
@@ -374,18 +376,17 @@ function drawTiles(plane, model) {
     const work = (i) => {
       const [column, row] = [i % TILES, Math.floor(i / TILES)];
       const centre = [(2 * column + 1) / TILES - 1, 1 - (2 * row + 1) / TILES].map((value) => value * reach(model));
-      context.putImageData(asImageData(model.imageOf(model.along(centre), state.label), 28, 28), column * 28, row * 28);
+      const image = model.imageOf(model.along(centre), state.label);
+      const colour = light ? (number) => grey(1 - number) : grey;
+      context.putImageData(asImageData(image, 28, 28, colour), column * 28, row * 28);
     };
     inSlices(TILES ** 2, work, () => model.tilesKey === key && state.model === model).then((whole) => {
       if (!whole) model.tilesKey = null;
       redraw(drawPlane);
     });
   }
-  // On light paper they are dark on white, and pale behind the codes.
-  plane.context.globalAlpha = part("show-codes").checked ? 0.3 : 1;
-  plane.context.filter = document.documentElement.dataset.theme === "light" ? "invert(1)" : "none";
+  plane.context.globalAlpha = part("show-codes").checked ? 0.3 : 1; // pale behind the codes
   plane.context.drawImage(model.tiles, 0, 0, plane.width, plane.height);
-  plane.context.filter = "none";
   plane.context.globalAlpha = 1;
 }
 
@@ -569,14 +570,15 @@ function place(numbers) {
 function stroke(from, to) {
   const pen = document.querySelector("[name=tool]:checked").value === "pen";
   ink.lineCap = "round";
-  ink.filter = pen ? `blur(${0.6 * FINE}px)` : "none"; // as soft as the digits
+  ink.shadowColor = "white"; // a halo makes the pen as soft as the digits
+  ink.shadowBlur = pen ? 1.4 * FINE : 0;
   ink.strokeStyle = pen ? "white" : "black";
-  ink.lineWidth = (pen ? 3 : 4) * FINE;
+  ink.lineWidth = (pen ? 2.6 : 4) * FINE;
   ink.beginPath();
   ink.moveTo(from[0] * FINE, from[1] * FINE);
   ink.lineTo(to[0] * FINE, to[1] * FINE);
   ink.stroke();
-  ink.filter = "none";
+  ink.shadowBlur = 0;
   imageChanged();
 }
 
