@@ -62,11 +62,6 @@ export function signed(number) {
   return to.map((level) => Math.round(255 + (level - 255) * Math.min(Math.abs(number), 1)));
 }
 
-/** From 0, white, to 1, deep red-brown. */
-export function heat(number) {
-  return signed(number);
-}
-
 /** Many small images, each (height, width), one beside the other in rows: a canvas of their own pixels, and gaps. */
 export function tiles(canvas, images, height, width, colour, columns) {
   const rows = Math.ceil(images.length / columns);

@@ -21,9 +21,7 @@ import {
   drawBound,
   drawImage,
   grey,
-  heat,
   signed,
-  surface,
   theme,
   tiles,
 } from "./canvas.js";
@@ -150,13 +148,12 @@ class Model {
   }
 
   moveTo(pair) {
-    this.axes.forEach((latent, i) => {
-      if (latent >= 0) this.code[latent] = pair[i];
-    });
+    this.current = this.along(pair);
   }
 
-  along(pair) {
-    const code = Float64Array.from(this.code);
+  /** A code with this pair on the plane's two axes; its other latents are those at hand, or of another code. */
+  along(pair, others = this.code) {
+    const code = Float64Array.from(others);
     this.axes.forEach((latent, i) => {
       if (latent >= 0) code[latent] = pair[i];
     });
@@ -270,12 +267,6 @@ const state = {
 
 /** Select a model for all parts but the third. */
 function choose(model) {
-  try {
-    void model.params;
-  } catch (error) {
-    part("status").textContent = error.message;
-    return;
-  }
   state.model = model;
   state.path = [];
   state.eps = state.random.normal([1, model.latents]);
@@ -594,20 +585,19 @@ function answer() {
   const c = model.condition(state.told);
   const layers = [];
   const note = (layer, result) => (layers.push([layer, result]), result);
-  return { ...forward(model.params, x, eps, c, note), c, layers };
+  return { ...forward(model.params, x, eps, c, note), layers };
 }
 
 function drawImageParts() {
   const { model, x } = state;
-  const shownOnPad = Float32Array.from(x.data);
-  drawImage(part("pad"), shownOnPad);
+  drawImage(part("pad"), x.data);
   if (document.activeElement === part("pad") && state.penSeen) {
     const context = part("pad").getContext("2d");
     context.fillStyle = theme().accent;
     context.fillRect(Math.floor(state.penAt[0]), Math.floor(state.penAt[1]), 1, 1);
   }
   part("told-value").textContent = model.className(state.told);
-  const { mu, logvar, z, logits } = (state.answer = answer());
+  const { mu, logvar, logits } = (state.answer = answer());
   const mean = meanImage(model.params, logits).data;
   drawImage(part("mean"), mean);
   const random = new Random(Math.round(1e6 * Math.abs(state.eps.data[0]))); // one draw for each eps
@@ -622,11 +612,11 @@ function drawImageParts() {
   drawImage(
     part("costs"),
     Float64Array.from(costs.data, (nats) => nats / most),
-    heat,
+    signed,
   );
   part("costs-words").textContent = `nats of each pixel, white 0 to dark ${shown(most)}`;
   showPrices(mu, logvar, costs);
-  drawPosterior(mu, logvar, z);
+  drawPosterior();
   startBound();
 }
 
@@ -893,13 +883,6 @@ const DRAWS = 10; // of the prior
 const both = { code: [0, 0], label: 3, random: new Random(4) };
 both.draws = both.random.normal([DRAWS, 2]).data;
 
-/** The code with this pair on the plane's two axes, and 0 elsewhere. */
-function onAxes(model, pair) {
-  const code = new Float64Array(model.latents);
-  model.axes.forEach((latent, i) => latent >= 0 && (code[latent] = pair[i]));
-  return code;
-}
-
 function sameCode() {
   return document.querySelector("[name=same]:checked").value === "z";
 }
@@ -989,9 +972,10 @@ function drawPair() {
     plane.prior();
     drawCodes(plane, model, 9);
     plane.axes();
+    const nowhere = new Float64Array(model.latents); // where the latents are that no axis shows
     const c = model.condition(sameCode() ? both.label : state.told);
     if (sameCode()) {
-      drawImage(side.image, model.imageOf(onAxes(model, both.code), both.label));
+      drawImage(side.image, model.imageOf(model.along(both.code, nowhere), both.label));
       plane.cross(both.code, plane.colours.accent);
       const told = c ? `, class ${model.className(c[0])}` : "";
       side.words.textContent = `Decoded at ${model.axisNames.join(", ")} = ${listed(both.code)}${told}.`;
@@ -1011,7 +995,7 @@ function drawPair() {
     const codes = Array.from({ length: DRAWS }, (_, i) => both.draws.subarray(2 * i, 2 * i + 2));
     tiles(
       side.draws,
-      codes.map((pair) => model.imageOf(onAxes(model, pair), both.label)),
+      codes.map((pair) => model.imageOf(model.along(pair, nowhere), both.label)),
       28,
       28,
       grey,
